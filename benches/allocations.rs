@@ -78,7 +78,7 @@ fn main() {
     let dir = tempfile::tempdir().expect("a folder");
     let content = [&[b'x'; 4089][..], b"the end"].concat();
     std::fs::write(dir.path().join("photo.jpg"), content).expect("room for a file");
-    // To look at a kept file anew is no part of a request.
+    // To look at a kept file again is no part of a request.
     let limits = Limits::default().with(|l| l.fixed.cache_age_max = Duration::from_secs(600));
     let server = Server::builder().root(dir.path()).listen("127.0.0.1:0").limits(limits).build();
     let server = server.expect("a free port");

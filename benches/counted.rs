@@ -1,4 +1,4 @@
-//! The same requests as in `parse` and `session`, so many times and without a clock: for tools that
+//! The same requests as in `parse` and `session`, this many times and without a clock: for tools that
 //! count instructions. See `.ci/instructions`.
 //!
 //! `counted NAME TIMES`; without a name it lists them.

@@ -39,7 +39,7 @@ fn loopback(c: &mut Criterion) {
         group.sample_size(10).sampling_mode(SamplingMode::Flat);
         group.warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(2));
         for (name, len) in [("small", SMALL), ("large", LARGE)] {
-            // So many connections with large files would take minutes.
+            // This many connections with large files would take minutes.
             let busy = connections.min((BYTES_MAX / len) as usize);
             if name == "large" && connections == 4000 {
                 continue;

@@ -169,7 +169,7 @@ impl Outbox {
         &mut self.text
     }
 
-    /// Queues a filled chunk behind everything else.
+    /// Queues a filled chunk after everything else.
     pub fn push(&mut self, chunk: Chunk) {
         self.chunks.push_back(chunk);
     }
@@ -235,7 +235,7 @@ impl Outbox {
         home.extend(self.chunks.drain(..));
     }
 
-    /// Bytes of heap behind the text, for the accounting of memory.
+    /// Bytes of heap after the text, for the accounting of memory.
     pub fn text_capacity(&self) -> usize {
         self.text.capacity()
     }

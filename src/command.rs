@@ -9,7 +9,7 @@ pub use crate::upload::{GoAhead, Put};
 /// One request, whatever dialect it came in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Go on with an upload, or begin one that can be resumed; a part of its body follows.
+    /// Continue with an upload, or begin one that can be resumed; a part of its body follows.
     Append(Box<Append>),
     /// Give up an upload: nothing of it stays.
     CancelUpload { id: UploadId },
@@ -18,7 +18,7 @@ pub enum Command {
     /// One page of a directory.
     List {
         key: Key,
-        /// Start behind this name.
+        /// Start after this name.
         after: Option<Box<str>>,
         /// At most this many names.
         limit: usize,
@@ -149,11 +149,11 @@ pub struct Append {
 /// When an upload is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ends {
-    /// Behind this part.
+    /// After this part.
     WithThisPart,
     /// Once it is as long as was announced; not yet where that is not known.
     AtItsLength,
-    /// Never: another is joined from it.
+    /// Never: another is concatenated from it.
     Never,
     /// Once all its parts are in it.
     Joined,
@@ -172,7 +172,7 @@ pub enum Answer {
     Found(Node),
     /// The upload is complete under its final name.
     Stored(Stored),
-    /// The upload may go on at its offset: say so if the grammar wants it, then the part is received. One that is
+    /// The upload may continue at its offset: say so if the grammar wants it, then the part is received. One that is
     /// complete takes no part.
     Resumed(Box<UploadState>),
     /// The part has been received, and all of it that is named here is safe. The upload is not complete.

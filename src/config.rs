@@ -17,12 +17,12 @@ pub use networks::{NetworkError, Networks};
 /// What a server shows the clients of its listeners with TLS, in PEM files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// Its certificate, and behind it those of the authorities in between.
+    /// Its certificate, and after it those of the authorities in between.
     pub certificate: Option<PathBuf>,
     pub key: Option<PathBuf>,
     /// The authorities of the certificates that clients may show.
     pub client_ca: Option<PathBuf>,
-    /// Instead of a certificate and a key: the folder of those that the server makes itself.
+    /// Instead of a certificate and a key: the directory of those that the server makes itself.
     pub self_signed: Option<PathBuf>,
     /// Names and addresses that such a certificate is for, besides those that the server knows itself by.
     pub names: Vec<String>,
@@ -34,7 +34,7 @@ pub struct Quota {
     /// A path without the first `/`; empty for all of the served directory.
     pub prefix: Box<str>,
     pub unit: QuotaUnit,
-    /// All files beneath it together.
+    /// All files under it together.
     pub max: u64,
 }
 
@@ -74,7 +74,7 @@ impl TlsFiles {
         self.key.clone().or_else(|| Some(self.self_signed.as_ref()?.join(Self::KEY_NAME)))
     }
 
-    /// In the folder of those that the server makes itself.
+    /// In the directory of those that the server makes itself.
     pub const CERTIFICATE_NAME: &str = "cert.pem";
     /// The same.
     pub const KEY_NAME: &str = "key.pem";
@@ -97,9 +97,9 @@ pub enum SandboxMode {
 pub struct StoreConfig {
     /// What `OK` promises.
     pub durability: Durability,
-    /// Refuse every change; nothing is written beneath the root, not even a staging directory.
+    /// Refuse every change; nothing is written under the root, not even a staging directory.
     pub read_only: bool,
-    /// Follow symbolic links that stay beneath the root when reading.
+    /// Follow symbolic links that stay under the root when reading.
     pub links_inside: bool,
     /// Permission bits of new files instead of 0666 less the umask.
     pub file_mode: Option<u32>,

@@ -27,7 +27,8 @@ pub enum Health {
     Degraded,
     /// Nothing can be staged, or several commits in a row failed inside. Changes are tried on.
     Failing,
-    /// The path of the served folder does not lead to it any more: nothing is read or changed until it leads to a folder.
+    /// The path of the served directory does not lead to it any more: nothing is read or changed until it leads to a
+    /// directory.
     Gone,
 }
 
@@ -94,7 +95,7 @@ pub struct Counters {
     /// Requests refused or failed: all of `failures` together.
     pub failed: u64,
     /// Requests refused or failed, by kind and by failure in the order of [`Failure::ALL`]. Those
-    /// that were refused before their kind was known have a row of their own behind the others.
+    /// that were refused before their kind was known have a row of their own after the others.
     pub failures: [[u64; Failure::ALL.len()]; Self::REQUESTS.len() + 1],
     /// How long uploads waited from the last byte of their body to their acknowledgement.
     pub commit_time: Histogram,

@@ -10,7 +10,7 @@ use std::io;
 /// Why `tls` is refused in a build without that feature.
 pub const WITHOUT_TLS: &str = "this build of filewharf has no TLS (the feature \"tls\")";
 
-/// An enum whose values are numbered in their order and have a word each.
+/// An enum with values that are numbered in their order and have a word each.
 macro_rules! numbered {
     ($(#[$meta:meta])* $enum:ident { $($(#[$doc:meta])* $name:ident $(($why:ty))? = $word:literal,)* }) => {
         $(#[$meta])*
@@ -94,7 +94,7 @@ numbered! {
         Unavailable = "unavailable",
         /// A quota of the access file is full.
         OverQuota = "over-quota",
-        /// What is stored beneath a prefix with a quota is being counted; trying again may work.
+        /// What is stored under a prefix with a quota is being counted; trying again may work.
         Counting = "counting",
     }
 }
@@ -160,7 +160,7 @@ numbered! {
         PeerClosed = "peer-closed",
         /// The peer reset the connection or vanished.
         PeerReset = "peer-reset",
-        /// The request was refused and the connection could not go on.
+        /// The request was refused and the connection could not continue.
         Refused = "refused",
         /// A slot did not come in time in the middle of a transfer.
         SlotTimeout = "slot-timeout",
@@ -191,7 +191,7 @@ pub struct StoreError {
 }
 
 impl StoreError {
-    /// A refusal decided by the store itself, with no system call behind it.
+    /// A refusal decided by the store itself, without a system call.
     pub const fn refused(failure: Failure, site: &'static str) -> Self {
         Self { failure, site, source: None }
     }

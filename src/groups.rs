@@ -25,7 +25,7 @@ pub enum Who<'a> {
     Name(&'a str),
 }
 
-/// What a group may have only so much of in a time.
+/// What the rate of a group bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Flow {
     /// Bytes received.
@@ -35,7 +35,7 @@ pub enum Flow {
     Requests,
 }
 
-/// The name is hashed with a secret: nobody can find two names with one hash.
+/// The name is hashed with a secret: no client can find two names with one hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key {
     who: u128,
@@ -48,7 +48,7 @@ struct Group {
     key: Key,
     refs: u32,
     uploads: u32,
-    /// The group of the client, whose rates count as well.
+    /// The group of the client: its rates count as well.
     whole: Option<GroupId>,
     rates: [Rate; 2],
     buckets: [Bucket; 3],
@@ -73,7 +73,7 @@ pub struct Groups {
     by_key: HashMap<Key, GroupId>,
     names: RandomState,
     groups_max: usize,
-    /// Entries are looked through when there are so many.
+    /// Entries are looked through when there are this many.
     sweep_at: usize,
     swept: Instant,
     /// Bytes per second of each group: received and sent.
@@ -94,7 +94,7 @@ const UPLOAD_RETRY: Duration = Duration::from_millis(100);
 /// Requests that are refused at once are told to come back at times that differ by this at most.
 const JITTER_MS: u64 = 1024;
 
-/// What is worth a call.
+/// Smallest amount that wakes a waiting transfer.
 const fn least(rate: Rate, flow: Flow) -> u64 {
     match flow {
         Flow::Up | Flow::Down => rate.burst() / 8,
@@ -164,7 +164,7 @@ impl Groups {
         self.entry(Key { who, scope: 0 }, None, self.rates, now)
     }
 
-    /// What a group does beneath a prefix with a rate of its own, in bytes per second each way. It stays until
+    /// What a group does under a prefix with a rate of its own, in bytes per second each way. It stays until
     /// [`Groups::leave`].
     pub fn join_scope(&mut self, whole: GroupId, prefix: &str, per_s: u64, now: Instant) -> GroupId {
         self.is_limited = true;
@@ -238,7 +238,7 @@ impl Groups {
         }
     }
 
-    /// The group of the client, for one that stands for what it does beneath a prefix.
+    /// The group of the client, for one that stands for what it does under a prefix.
     pub fn whole_of(&self, id: GroupId) -> GroupId {
         self.groups[id.index()].whole.unwrap_or(id)
     }
@@ -294,7 +294,7 @@ impl Groups {
         if flow == Flow::Requests && !self.may_upload(id) { at.max(now + UPLOAD_RETRY) } else { at }
     }
 
-    /// So much has flowed.
+    /// This much has flowed.
     pub fn charge(&mut self, id: GroupId, flow: Flow, n: u64, now: Instant) {
         let whole = self.groups[id.index()].whole;
         for id in std::iter::once(id).chain(whole) {

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// A name beneath the served directory: components joined by `/`, none empty, `.` or `..`, no
+/// A name under the served directory: components joined by `/`, none empty, `.` or `..`, no
 /// control bytes. The empty key is the served directory itself. Cheap to clone: each request keeps
 /// several.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -124,7 +124,7 @@ pub enum Node {
 pub enum ExpectedKind {
     /// A file or a directory, whichever is there.
     Either,
-    /// A directory: the name was written with `/` behind it.
+    /// A directory: the name was written with `/` after it.
     Dir,
 }
 

@@ -61,13 +61,13 @@ pub enum Op {
     /// Writes this part of a staging file to the disk, and waits for it: bounds the dirty memory of a long
     /// upload. Promises nothing about durability.
     Flush { file: FileId, offset: u64, len: u64 },
-    /// Copies the next bytes behind `offset` into an upload that is joined from others: a few MiB at most. `digest` is the
-    /// state of its digest there, where one is wanted.
+    /// Copies the next bytes after `offset` into an upload that is concatenated from others: a few MiB at most.
+    /// `digest` is the state of its digest there, where one is wanted.
     Join { file: FileId, offset: u64, digest: Option<DigestState> },
     /// One page of a directory.
     List {
         key: Key,
-        /// Starts behind this name.
+        /// Starts after this name.
         after: Option<Box<str>>,
         /// At most this many names.
         limit: usize,
@@ -80,7 +80,7 @@ pub enum Op {
     },
     /// Opens a file for reading. The open file pins one version.
     Open { key: Key },
-    /// Opens an upload to go on with it, or makes one. No other connection is attached to it.
+    /// Opens an upload to continue with it, or makes one. No other connection is attached to it.
     OpenUpload {
         upload: UploadRef,
         /// Its length, where it is known only now.
@@ -133,7 +133,7 @@ pub enum Outcome {
     Committed(Stored),
     Created(FileId),
     Flushed,
-    /// A `Join` ended: so many bytes were copied, never 0.
+    /// A `Join` ended: this many bytes were copied, never 0.
     Joined {
         len: u64,
         digest: Option<DigestState>,
@@ -149,7 +149,7 @@ pub enum Outcome {
     PasswordVerified(Box<Verdict>),
     /// What an `EndPart` left.
     PartEnded(Box<UploadState>),
-    /// A `Checkpoint` ended: so many bytes of the upload are safe.
+    /// A `Checkpoint` ended: this many bytes of the upload are safe.
     Saved(u64),
     UploadFound(Box<UploadState>),
     UploadOpened {
@@ -318,7 +318,7 @@ pub trait Stream {
 pub enum Handshake {
     /// The stream can be used.
     Done,
-    /// An event tells when to go on.
+    /// An event tells when to continue.
     Waits,
     /// The next step uses the private key, which takes as long as hundreds of small requests: see
     /// [`Platform::use_key`].

@@ -16,7 +16,7 @@ pub struct Utc {
 }
 
 impl Utc {
-    /// So many seconds after the begin of 1970.
+    /// This many seconds after the begin of 1970.
     pub fn new(seconds: i64) -> Self {
         // Years are counted from the first of March of year 0, so that a leap day ends its year, in
         // eras of 400 years, which all have as many days.

@@ -1,5 +1,5 @@
 //! The accounting of one body: where it is, where it ends, what the store still owes, and whether
-//! the peer keeps a minimum rate. Moves no byte itself: whoever moved them reports how many.
+//! the peer keeps a minimum rate. Moves no byte itself: the caller that moved them reports the number.
 
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,7 @@ impl Meter {
         self.0
     }
 
-    /// What it will read once so many bytes more were moved.
+    /// What it will read once this many bytes more were moved.
     pub const fn after(self, bytes: usize) -> u64 {
         self.0.saturating_add(bytes as u64)
     }
@@ -58,12 +58,12 @@ impl Hasher {
         }
     }
 
-    /// To go on from later; `None` if nothing is hashed.
+    /// To continue from later; `None` if nothing is hashed.
     pub fn state(&self) -> Option<DigestState> {
         self.0.as_ref().map(|hasher| DigestState(hasher.serialize().as_slice().into()))
     }
 
-    /// Goes on from there; `None` if that is no such state.
+    /// Continues from there; `None` if that is no such state.
     pub fn resume(state: &DigestState) -> Option<Self> {
         let state = state.0.as_ref().try_into().ok()?;
         Sha256::deserialize(state).ok().map(|hasher| Self(Some(Box::new(hasher))))
@@ -94,7 +94,7 @@ impl Upload {
         Self { next: 0, end, len_max, written: 0 }
     }
 
-    /// The rest of an upload whose first `offset` bytes are there.
+    /// The rest of an upload with its first `offset` bytes there.
     pub const fn resume(offset: u64, end: Option<u64>, len_max: u64) -> Self {
         Self { next: offset, end, len_max, written: offset }
     }
@@ -213,7 +213,7 @@ impl Checkpoints {
     }
 }
 
-/// The minimum rate: at least so many bytes in every window, time spent waiting for our own disk
+/// The minimum rate: at least this many bytes in every window, time spent waiting for our own disk
 /// not counted.
 #[derive(Debug)]
 pub struct MinRate {

@@ -22,7 +22,7 @@ pub const LONGER_ALREADY: Failure = Failure::Malformed("the upload is longer tha
 /// A newer request took the upload over.
 pub const TAKEN_OVER: Failure = Failure::Conflict("another request went on with this upload");
 
-/// An upload that is joined from others takes no bytes of its own.
+/// An upload that is concatenated from others takes no bytes of its own.
 pub const JOINED: Failure = Failure::Denied("the upload is joined from others: nothing can be added to it");
 /// What is to be joined is not there.
 pub const NO_PART: Failure = Failure::Conflict("one of the partial uploads is not there");
@@ -97,7 +97,7 @@ impl fmt::Display for UploadId {
 
 impl fmt::Debug for UploadId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Knowing the id is the right to go on with the upload: a log gets a part of it.
+        // Knowing the id is the right to continue with the upload: a log gets a part of it.
         write!(f, "UploadId({:02x}{:02x}…)", self.0[0], self.0[1])
     }
 }
@@ -105,9 +105,9 @@ impl fmt::Debug for UploadId {
 /// What becomes of a request that is attached to an upload when another asks how far the upload is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inquiry {
-    /// It goes on. The offset that is said is safe, but may be out of date at once.
+    /// It continues. The offset that is said is safe, but may be out of date at once.
     Aside,
-    /// It ends, and what it received is saved first: the next request can go on at the offset that is said.
+    /// It ends, and what it received is saved first: the next request can continue at the offset that is said.
     Final,
 }
 
@@ -119,7 +119,7 @@ impl DigestState {
     /// Longest state, in bytes: SHA-256 with a block that is not full.
     pub const LEN_MAX: usize = 128;
 
-    /// The state behind these bytes too; `None` if this is none.
+    /// The state after these bytes too; `None` if this is none.
     pub fn after(&self, bytes: &[u8]) -> Option<Self> {
         let mut hasher = Sha256::deserialize(self.0.as_ref().try_into().ok()?).ok()?;
         hasher.update(bytes);
@@ -139,9 +139,9 @@ pub enum Role {
     /// It gets its final name.
     #[default]
     Whole,
-    /// It is kept until another is joined from it.
+    /// It is kept until another is concatenated from it.
     Partial,
-    /// It is joined from these, in this order; no request adds to it.
+    /// It is concatenated from these, in this order; no request adds to it.
     Final(Box<[UploadId]>),
 }
 
@@ -149,7 +149,7 @@ pub enum Role {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewUpload {
     /// `None`: the store makes one that cannot be guessed. An id that is there already is gone on with, if its name,
-    /// its length and its wish for a digest are these, and made anew if not.
+    /// its length and its wish for a digest are these, and made again if not.
     pub id: Option<UploadId>,
     /// Of this, `go_ahead` and `sha256` are not kept.
     pub put: Put,
@@ -161,11 +161,11 @@ pub struct NewUpload {
 }
 
 impl NewUpload {
-    /// Three times as many for one that is [`Role::Final`], whose parts are named there.
+    /// Three times as many for one that is [`Role::Final`], which names its parts.
     pub const METADATA_LEN_MAX: usize = 2048;
 }
 
-/// Which upload a request goes on with.
+/// Which upload a request continues with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UploadRef {
     Existing(UploadId),

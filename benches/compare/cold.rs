@@ -64,7 +64,7 @@ impl Drop for SlowDisk {
 /// What forbids it, in words.
 pub fn forbidden(root: &Path) -> Option<String> {
     let device = fs::metadata(root).expect("the folder is there").dev();
-    // Major number 0: no device stands behind it, so nothing is ever cold.
+    // Major number 0: no device stands after it, so nothing is ever cold.
     (rustix::fs::major(device) == 0).then(|| "this file system has no disk".to_owned())
 }
 

@@ -19,7 +19,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Logs in and goes to a directory; paths are then beneath it.
+    /// Logs in and goes to a directory; paths are then under it.
     pub fn connect(address: SocketAddr, dir: &str) -> Self {
         let stream = TcpStream::connect(address).expect("the server listens");
         stream.set_nodelay(true).expect("TCP_NODELAY");

@@ -144,7 +144,7 @@ impl Loop {
         }
     }
 
-    /// `Some(true)`: go on; `Some(false)`: wait; `None`: it is over.
+    /// `Some(true)`: continue; `Some(false)`: wait; `None`: it is over.
     fn head(&mut self, line: &mut Line) -> Option<bool> {
         let got = match line.stream.read(&mut self.buffer) {
             Ok(0) => return None,

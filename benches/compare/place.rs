@@ -25,7 +25,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// Beneath `FILEWHARF_CHECK_DIR`, or else in the directory of builds, with all that is fetched.
+    /// Under `FILEWHARF_CHECK_DIR`, or else in the directory of builds, with all that is fetched.
     pub fn first() -> Self {
         let place = Self::new(process::dir(env!("CARGO_TARGET_TMPDIR")));
         for served in SERVED {

@@ -21,7 +21,7 @@ const ROUND_MAX: Duration = Duration::from_secs(20);
 /// The longest wait for a server to end its work after a round.
 const REST_MAX: Duration = Duration::from_secs(20);
 
-/// Does a work for so many rounds; `None` if it was interrupted. `title` is its name in the tables.
+/// Does a work for this many rounds; `None` if it was interrupted. `title` is its name in the tables.
 pub fn measure(
     work: &Work,
     title: String,
@@ -57,7 +57,7 @@ pub fn measure(
     Some(Measured { work: title, settings: work.settings(), columns: work.columns, rows })
 }
 
-/// In which order a round meets so many servers: the same for ever.
+/// In which order a round meets this many servers: the same for ever.
 fn order(round: usize, servers: usize) -> Vec<usize> {
     let mut random = Random::new(round as u64 + 1);
     let mut order: Vec<usize> = (0..servers).collect();

@@ -31,7 +31,7 @@ const BITE: usize = 64 << 10;
 const PAUSE: Duration = Duration::from_millis(500);
 /// After how many passes memory and fairness are looked at: all are under way, and none is at its end.
 const MIDDLE: usize = 3;
-/// After so many passes from there on the memory of the kernel is looked at, for the mean: what began together
+/// After this many passes from there on the memory of the kernel is looked at, for the mean: what began together
 /// is filled up together, in every second pass or so, and a single look sees the least or the most.
 const LOOKS: usize = 4;
 /// Room for bytes that came and were not read: what comes beyond waits in the server's buffers.

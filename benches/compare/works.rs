@@ -245,7 +245,7 @@ pub fn wire(peer: &Peer) -> Wire {
     }
 }
 
-/// What `run` costs a server, for each of so many units: [`OF_REQUESTS`]. It returns how long it took.
+/// What `run` costs a server, for each of this many units: [`OF_REQUESTS`]. It returns how long it took.
 pub fn measured(peer: &Peer, units: f64, run: impl FnOnce() -> Duration) -> Vec<f64> {
     let processes = peer.processes();
     processes.iter().copied().for_each(process::forget_peak);

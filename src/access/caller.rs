@@ -1,5 +1,5 @@
-//! The callers of requests. A caller is a name that was proved once; what it may do is looked up anew each time, so that a
-//! caller stays valid when the rules are read again. Never decides anything, and never holds a secret.
+//! The callers of requests. A caller is a name that was proved once; what it may do is looked up again each time, so
+//! that a caller stays valid when the rules are read again. Never decides anything, and never holds a secret.
 
 use std::fmt;
 use std::sync::Arc;

@@ -7,7 +7,7 @@
 //! token NAME  sha256:HEX           expires=2027-01-31      # … a token, of which this is the SHA-256
 //! cert  NAME  sha256:HEX           expires=2027-01-31      # … a client certificate
 //! key   ID    base64:…                                     # signs links
-//! allow NAME  rlcwd  /a/folder/    max-size=2G rate=20M from=10.0.0.0/8
+//! allow NAME  rlcwd  /a/dir/    max-size=2G rate=20M from=10.0.0.0/8
 //! allow @     r      "/with blanks/"  quota=50G max-names=10000   # of all that is stored there
 //! ```
 
@@ -243,7 +243,7 @@ impl Reading {
     }
 }
 
-/// The words of a line. One in quotes may have blanks and #; what is behind a word that begins with # is a comment.
+/// The words of a line. One in quotes may have blanks and #; what is after a word that begins with # is a comment.
 fn words(line: &str) -> Result<Vec<&str>, &'static str> {
     let mut words = Vec::new();
     let mut rest = line.trim();

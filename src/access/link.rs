@@ -1,4 +1,4 @@
-//! Signed links: a query that gives its holder some rights at one name and beneath it, until a time.
+//! Signed links: a query that gives its holder some rights at one name and under it, until a time.
 //!
 //! ```text
 //! ?fw=BASE64URL(PAYLOAD MAC)
@@ -37,7 +37,7 @@ pub struct Link {
     /// Seconds since 1970; at this time it is over.
     pub expires_s: u64,
     pub rights: Rights,
-    /// The name that it is for, with all that is beneath.
+    /// The name that it is for, with all that is under.
     pub prefix: Key,
 }
 
@@ -88,7 +88,7 @@ impl Link {
         if now_s >= link.expires_s { Err(LinkError::Expired) } else { Ok(link) }
     }
 
-    /// What is behind the id in a payload.
+    /// What is after the id in a payload.
     fn parse(id: &str, rest: &str) -> Option<Self> {
         let rest = rest.strip_suffix(SEPARATOR)?;
         let mut parts = rest.splitn(3, SEPARATOR);
@@ -98,7 +98,7 @@ impl Link {
         Some(Self { key_id: id.into(), expires_s, rights, prefix })
     }
 
-    /// True for the name that it is for, and for those beneath.
+    /// True for the name that it is for, and for those under.
     pub fn covers(&self, key: &Key) -> bool {
         self.prefix.is_root()
             || key

@@ -181,7 +181,7 @@ pub enum Finding {
     Wrong,
     /// There was no check: as many as may wait for the worker are waiting.
     Busy,
-    /// There was no check: the client address has shown too many wrong passwords, and may try again in so many
+    /// There was no check: the client address has shown too many wrong passwords, and may try again in this many
     /// seconds.
     TooManyGuesses(u32),
 }

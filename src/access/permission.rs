@@ -66,7 +66,7 @@ impl Access {
         rules.permit(command, asking)
     }
 
-    /// True if a caller may go on with an upload of this name, ask about it and give it up.
+    /// True if a caller may continue with an upload of this name, ask about it and give it up.
     pub fn permits_upload(&self, key: &Key, asking: &Asking<'_>) -> bool {
         self.rules().is_none_or(|rules| {
             let rights = rules.rights(asking.caller, asking.from, key);
@@ -74,7 +74,7 @@ impl Access {
         })
     }
 
-    /// What must hold where an upload gets its name, in place of `precondition`. The rules are asked anew: they may be
+    /// What must hold where an upload gets its name, in place of `precondition`. The rules are asked again: they may be
     /// others than at its start. That what proved the caller has expired meanwhile does not matter.
     pub fn permit_commit(
         &self,
@@ -210,9 +210,9 @@ impl Rules {
         let rights = self.rights(asking.caller, asking.from, key);
         match (rights.has(Rights::CREATE), rights.has(Rights::REPLACE)) {
             (true, true) => Ok(Way::Either),
-            // Deeper, a folder that is there would be told from a file.
+            // Deeper, a directory that is there would be told from a file.
             (true, false) if rights == Rights::CREATE => match parent(key.as_str()) {
-                // The folder of the rule itself has its name in another.
+                // The directory of the rule itself has its name in another.
                 Some(dir)
                     if !self.is_prefix(key.as_str()) && (self.is_prefix(dir) || is_linked(asking.caller, dir)) =>
                 {
@@ -226,8 +226,8 @@ impl Rules {
         }
     }
 
-    /// A folder moves with all that is in it, so no rule may lie beneath either name; and nothing becomes readable by it
-    /// that was not.
+    /// A directory moves with all that is in it, so no rule may lie under either name; and nothing becomes readable by
+    /// it that was not.
     fn permit_rename(&self, command: Command, asking: &Asking<'_>) -> Result<Command, Failure> {
         let Command::Run(Whole::Rename { from, to, precondition, .. }) = command else { return Ok(command) };
         let mut source = self.rights(asking.caller, asking.from, &from);

@@ -11,13 +11,13 @@ impl Rights {
     pub const NONE: Self = Self(0);
     /// Read files.
     pub const READ: Self = Self(1);
-    /// List folders.
+    /// List directories.
     pub const LIST: Self = Self(1 << 1);
-    /// Create files and folders where nothing is.
+    /// Create files and directories where nothing is.
     pub const CREATE: Self = Self(1 << 2);
     /// Replace files.
     pub const REPLACE: Self = Self(1 << 3);
-    /// Delete files and empty folders, and rename what is there.
+    /// Delete files and empty directories, and rename what is there.
     pub const DELETE: Self = Self(1 << 4);
     pub const ALL: Self = Self(0b1_1111);
 

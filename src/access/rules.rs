@@ -32,7 +32,7 @@ pub struct Rules {
 pub(super) struct Prefix {
     /// As it was written.
     pub exact: Box<str>,
-    /// Bytes that may be stored beneath it.
+    /// Bytes that may be stored under it.
     pub quota: Option<u64>,
     /// Files that may be there.
     pub names_max: Option<u64>,
@@ -116,7 +116,7 @@ impl Rules {
         self.grants(caller, from, key).fold(self.link_rights(caller, key), |rights, grant| rights | grant.rights)
     }
 
-    /// What a link gives at this name: as a rule for its prefix would. So a rule beneath that decides there instead.
+    /// What a link gives at this name: as a rule for its prefix would. So a rule under that decides there instead.
     fn link_rights(&self, caller: &Caller, key: &Key) -> Rights {
         let Some(link) = caller.link().filter(|link| link.covers(key) && self.knows(caller)) else {
             return Rights::NONE;
@@ -142,8 +142,8 @@ impl Rules {
         len_max
     }
 
-    /// Bytes per second that each client may move each way beneath the prefix, which is returned as well; `None`: no bound
-    /// here.
+    /// Bytes per second that each client may move each way under the prefix, which is returned as well; `None`: no
+    /// bound here.
     pub fn rate(&self, caller: &Caller, from: IpAddr, key: &Key) -> Option<(&str, u64)> {
         if !self.has_rates {
             return None;
@@ -152,7 +152,7 @@ impl Rules {
         let rate = if self.link_rights(caller, key).is_none() {
             most_generous(self.grants(caller, from, key))
         } else {
-            // Who made the link is not known: it may be any of these.
+            // The user that made the link is not known: it may be any of these.
             most_generous(prefix.grants.iter())
         }?;
         (rate > 0).then_some((&*prefix.exact, rate))
@@ -223,7 +223,7 @@ impl Rules {
         self.prefixes.get(&*folded(name)).is_some_and(|prefix| &*prefix.exact == name)
     }
 
-    /// True if a rule is for a name strictly beneath this one, however it is spelled.
+    /// True if a rule is for a name strictly under this one, however it is spelled.
     pub fn has_beneath(&self, key: &Key) -> bool {
         let mut front = folded(key.as_str());
         if !key.is_root() {
@@ -241,7 +241,7 @@ impl Rules {
             || caller.name().is_some() && self.any_beneath(caller, from, key, may_list)
     }
 
-    /// True if a listing shows this name to the caller: it has a right there, or beneath.
+    /// True if a listing shows this name to the caller: it has a right there, or under.
     pub fn shows(&self, caller: &Caller, from: IpAddr, key: &Key) -> bool {
         let has_any = |rights: Rights| !rights.is_none();
         has_any(self.rights(caller, from, key)) || self.any_beneath(caller, from, key, has_any)

@@ -21,8 +21,8 @@ impl Rules {
         held.fold(Rights::NONE, |rights, grant| rights | grant.rights).and(SHARED)
     }
 
-    /// A link that passes on those of these rights that the caller has, for at most so long; and its expiry. `None` if
-    /// the caller may not read there. It ends with what proved the caller at the latest.
+    /// A link that passes on those of these rights that the caller has, for at most this long; and its expiry. `None`
+    /// if the caller may not read there. It ends with what proved the caller at the latest.
     pub fn share(
         &self,
         caller: &Caller,

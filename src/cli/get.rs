@@ -85,7 +85,7 @@ struct Job {
 enum Local {
     /// Given by the user: links are followed to devices and pipes.
     Named(PathBuf),
-    /// It may come from the server: no link beneath `base` is followed.
+    /// It may come from the server: no link under `base` is followed.
     Beneath { base: Arc<Dir>, dir: String, name: String },
 }
 
@@ -222,7 +222,7 @@ impl Walk<'_> {
         self.file(Job { remote: remote.clone(), local, entry }, submit);
     }
 
-    /// A directory with all its content, to `name` beneath `base`. Entries are submitted as the pages come; of each
+    /// A directory with all its content, to `name` under `base`. Entries are submitted as the pages come; of each
     /// directory on the way down one page is held, so that memory is bounded whatever the server sends.
     fn dir(&mut self, remote: &RemotePath, base: &Arc<Dir>, name: &str, submit: &mut dyn FnMut(Job)) {
         let root = as_dir(&remote.path);

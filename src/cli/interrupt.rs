@@ -12,8 +12,9 @@ use crate::os::process::ignores_interrupt;
 /// The exit code that shells give to a program ended by SIGINT.
 const INTERRUPTED: i32 = 130;
 
-/// Calls `last_words` on SIGINT and ends the program. Transfers are left as a kill leaves them: what is needed to go on
-/// is on the disk already. A SIGINT that was ignored from the start, as in the background of a script, stays ignored.
+/// Calls `last_words` on SIGINT and ends the program. Transfers are left as a kill leaves them: what is needed to
+/// continue is on the disk already. A SIGINT that was ignored from the start, as in the background of a script, stays
+/// ignored.
 pub(super) fn watch(last_words: impl FnOnce() + Send + 'static) -> io::Result<()> {
     if ignores_interrupt() {
         return Ok(());

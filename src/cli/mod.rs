@@ -133,7 +133,7 @@ fn find(name: &str) -> Result<&'static Command, ParseError> {
     })
 }
 
-/// For a folder in place of a command.
+/// For a directory in place of a command.
 fn serve_tip(name: &str) -> Option<String> {
     let is_dir = cfg!(feature = "serve") && std::path::Path::new(name).is_dir();
     is_dir.then(|| format!("to serve this folder, write 'filewharf serve {name}'"))

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::worker::Worker;
 use crate::client::{Address, Entry, Equality};
 
-/// Most entries that are held; files behind them are asked for one by one.
+/// Most entries that are held; files after them are asked for one by one.
 const ENTRIES_MAX: usize = 100_000;
 
 /// What is known about one name on the server.

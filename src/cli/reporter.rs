@@ -276,7 +276,7 @@ impl Progress for TransferProgress<'_> {
                 self.reporter.counts().resumed += bytes;
                 bytes
             }
-            // A download that starts again goes back behind what was here.
+            // A download that starts again goes back after what was here.
             Some(resumed) if bytes < resumed => {
                 self.reporter.counts().resumed -= resumed - bytes;
                 bytes

@@ -114,7 +114,7 @@ fn run(args: &Args, now_s: u64) -> Result<String, String> {
         encoded.push(b'/');
     } else {
         target::encode_path(&path.key, &mut encoded);
-        // A folder as it was written.
+        // A directory as it was written.
         encoded.extend(args.path.ends_with('/').then_some(b'/'));
     }
     Ok(format!("{}?{PARAMETER}={}", String::from_utf8_lossy(&encoded), link.sign(&key.secret)))

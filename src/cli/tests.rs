@@ -190,7 +190,7 @@ fn links_at_the_destination_are_not_followed() {
         assert_end(&format!("get {address}/f {}", here.display()), DONE);
         assert_eq!(fs::read_to_string(&victim).expect("still there"), record);
     }
-    // What the user names may be a link, what the server names beneath it may not.
+    // What the user names may be a link, what the server names under it may not.
     for (dest, connection) in [("one", "one/tree"), ("two", "two/tree/top")] {
         let outside = here.join("outside").join(dest);
         fs::create_dir_all(&outside).expect("a folder");

@@ -18,7 +18,7 @@ const WIDTH: usize = 100;
 /// Columns of the left part of a row of help; a longer one has a line of its own.
 const LEFT_WIDTH: usize = 30;
 
-/// A command whose arguments are parsed, ready to run.
+/// A command with parsed arguments, ready to run.
 pub(super) type Action = Box<dyn FnOnce() -> ExitCode>;
 
 /// Why there is nothing to run, with the text to print.
@@ -58,7 +58,7 @@ pub(super) struct Command {
 type HelpRow = (&'static str, &'static Syntax, Option<String>);
 
 impl<A: Default> Usage<A> {
-    /// Parses the arguments behind the name of the command: what flags set, and the operands.
+    /// Parses the arguments after the name of the command: what flags set, and the operands.
     pub(super) fn parse(&self, words: &mut Parser) -> Result<(A, Vec<OsString>), ParseError> {
         let mut args = A::default();
         let (flags, values): (Vec<_>, Vec<_>) = self.all_flags().map(|flag| (&flag.syntax, &flag.value)).unzip();

@@ -19,7 +19,7 @@ use super::upload_record::Source;
 pub enum Equality {
     /// Their sizes, and their modification times in seconds.
     SizeAndTime,
-    /// Their sizes and their SHA-256. A file whose digest the server does not keep is equal to none.
+    /// Their sizes and their SHA-256. A file without a kept digest on the server is equal to none.
     Digest,
 }
 
@@ -58,7 +58,7 @@ impl Client {
     pub fn has_file(&mut self, path: &str, local: &Path, equality: Equality) -> Result<bool, ClientError> {
         let entry = match self.stat_with(path, equality.needs_digest()) {
             Ok(entry) => entry,
-            // 409: what would be a folder on the way is a file.
+            // 409: what would be a directory on the way is a file.
             Err(error) if matches!(error.kind.code(), Some(404 | 409)) => return Ok(false),
             Err(error) => return Err(error),
         };

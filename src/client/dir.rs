@@ -1,4 +1,4 @@
-//! Local directories as open descriptors: names from a server are resolved beneath them one component at a time, and no
+//! Local directories as open descriptors: names from a server are resolved under them one component at a time, and no
 //! link is followed.
 
 use std::ffi::OsStr;
@@ -30,7 +30,7 @@ impl Dir {
         Ok(Self { fd: openat(CWD, path, DIRECTORY, Mode::empty())?, path: path.to_owned() })
     }
 
-    /// Opens a directory beneath this one, with `/` between the names, and creates what is missing. A link on the way is
+    /// Opens a directory under this one, with `/` between the names, and creates what is missing. A link on the way is
     /// an error.
     pub fn make(&self, names: &str) -> io::Result<Self> {
         let mut dir = Self { fd: self.fd.try_clone()?, path: self.path.clone() };

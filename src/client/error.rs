@@ -61,7 +61,7 @@ pub enum ErrorKind {
     Protocol(String),
     /// There is no TLS between server and client, above all because the certificate is not trusted; says why.
     Tls(String),
-    /// The folder holds this number of names that the protocol cannot carry, so its listing is not complete.
+    /// The directory holds this number of names that the protocol cannot carry, so its listing is not complete.
     Unlisted(u64),
     /// No connection could be made; trying again may work.
     Unreachable(io::Error),

@@ -10,7 +10,7 @@ use crate::wire::range::decimal;
 
 /// Most names in one page; the protocol promises no more.
 const PAGE_NAMES_MAX: usize = 1000;
-/// Largest page taken from a server, in bytes: so many lines, each three times the longest name.
+/// Largest page taken from a server, in bytes: this many lines, each three times the longest name.
 const PAGE_BYTES_MAX: u64 = 1 << 20;
 
 /// One page of a directory.

@@ -130,7 +130,7 @@ impl<'a> PartialFile<'a> {
             return Ok(());
         }
         (self.version, self.verified) = (Some(etag), verified);
-        // The record is written anew, for its last lines may be torn or disproved.
+        // The record is written again, for its last lines may be torn or disproved.
         let kept = segments.iter().filter(|(end, _)| *end <= verified);
         let kept: String = kept.map(|(end, digest)| segment_line(*end, digest)).collect();
         self.record = Some(self.write_record(&format!("{}\n{kept}", text.lines().next().unwrap_or_default()))?);
@@ -167,7 +167,7 @@ impl<'a> PartialFile<'a> {
         }
     }
 
-    /// Removes the part, whose bytes are of no use.
+    /// Removes the part: its bytes are of no use.
     pub(super) fn discard(self) {
         for name in [&self.record_name, &self.name] {
             let _ = self.dir.remove(name);

@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 /// Bytes between two states at first.
 const SPACING_FIRST: u64 = 1 << 20;
-/// Most states; when there are so many, every other one is dropped.
+/// Most states; when there are this many, every other one is dropped.
 const STATES_MAX: usize = 1024;
 /// Bytes read at once.
 const READ_BYTES: usize = 256 << 10;

@@ -36,8 +36,8 @@ pub struct Stored {
 }
 
 impl Client {
-    /// Uploads a local file, with its modification time. After a lost connection the upload goes on where it stopped; see
-    /// [`Options::resume_len_min`](super::Options::resume_len_min). A pipe or a device is sent as by [`Self::put`].
+    /// Uploads a local file, with its modification time. After a lost connection the upload continues where it stopped;
+    /// see [`Options::resume_len_min`](super::Options::resume_len_min). A pipe or a device is sent as by [`Self::put`].
     pub fn put_file(&mut self, path: &str, local: &Path, progress: &mut dyn Progress) -> Result<Stored, ClientError> {
         self.check(path)?;
         let unreadable = |error| ErrorKind::local("read", local, error);
@@ -174,7 +174,7 @@ pub(super) fn mtime_option(mtime: Option<i64>) -> String {
     mtime.map_or_else(String::new, |mtime| format!(" mtime={mtime}"))
 }
 
-/// The line behind a body.
+/// The line after a body.
 pub(super) fn trailer(digest: &[u8]) -> String {
     format!("sha256={}\n", line::hex(digest))
 }
@@ -188,7 +188,7 @@ pub(super) fn stored(reply: Result<Reply, ErrorKind>) -> Result<Stored, ErrorKin
     }
 }
 
-/// A stream whose beginning can be read again.
+/// A stream with a beginning that can be read again.
 struct Replay<'a> {
     reader: &'a mut dyn Read,
     kept: Vec<u8>,

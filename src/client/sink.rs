@@ -6,9 +6,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::error::ErrorKind;
 
-/// Takes the bytes of a download. Bytes are verified in segments; those behind the last verified segment can be dropped.
+/// Takes the bytes of a download. Bytes are verified in segments; those after the last verified segment can be dropped.
 pub(super) trait Sink {
-    /// The version whose bytes are here, if there are any.
+    /// The version of the bytes that are here, if there are any.
     fn version(&self) -> Option<&str>;
     /// How many bytes are verified.
     fn verified(&self) -> u64;

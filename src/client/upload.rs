@@ -1,7 +1,7 @@
 //! Uploads of files that survive lost connections, and the ends of the client and of the server.
 //!
-//! The server says how many bytes it keeps, and only those behind them are sent. The digest covers the whole file: the
-//! states it passed are kept, so little is read again. A file that was changed meanwhile is sent anew.
+//! The server says how many bytes it keeps, and only those after them are sent. The digest covers the whole file: the
+//! states it passed are kept, so little is read again. A file that was changed meanwhile is sent again.
 
 use std::fs::File;
 use std::io::{self, Seek as _, SeekFrom};
@@ -36,7 +36,7 @@ enum Stage {
     Recorded,
     /// Offers the upload, for the first time or again.
     Offering,
-    /// Goes on: the server knows the upload.
+    /// Continues: the server knows the upload.
     Begun,
     /// All bytes were sent, and no reply came. With the digest, the server can say that it has the file.
     Sent([u8; 32]),

@@ -19,7 +19,7 @@ use crate::wire::line::hex;
 
 /// Longest record, in bytes.
 const RECORD_BYTES_MAX: u64 = 256;
-/// Records that were not used for so long are removed; servers forget uploads sooner.
+/// Records that were not used for this long are removed; servers forget uploads sooner.
 const UNUSED_MAX: Duration = Duration::from_secs(14 * 24 * 3600);
 /// Most records; beyond, uploads have none.
 const RECORDS_MAX: usize = 10_000;

@@ -22,7 +22,7 @@ struct Network {
 pub enum NetworkError {
     /// It is not `ADDRESS` or `ADDRESS/BITS`.
     Syntax,
-    /// The address has bits behind the prefix.
+    /// The address has bits after the prefix.
     HostBits,
 }
 

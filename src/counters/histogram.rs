@@ -19,7 +19,7 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    /// Something took so long.
+    /// Something took this long.
     pub fn observe(&mut self, took: Duration) {
         let ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         // Rounded up, so that a bound holds exactly those that were no longer.

@@ -63,7 +63,7 @@ pub struct Auto {
     http: Arc<http::Listener>,
     /// What the first line has shown, or what its listener speaks.
     is_http: bool,
-    /// Above the limit of connections: its first line only tells in which words to say so, and is awaited so many
+    /// Above the limit of connections: its first line only tells in which words to say so, and is awaited this many
     /// milliseconds.
     turned_away: Option<u32>,
 }
@@ -103,7 +103,7 @@ impl Auto {
     }
 }
 
-/// True where this may be the beginning of an HTTP request line, whose end has not come.
+/// True where this may be the beginning of an HTTP request line without its end yet.
 fn may_be_http(input: &[u8]) -> bool {
     let Some(blank) = memchr(b' ', input) else { return false };
     // RFC 9112 §3.2: the target is a path, an address, or `*`.

@@ -1,4 +1,4 @@
-//! Messages behind a 64-byte decimal length, as a classroom chat sends them.
+//! Messages after a 64-byte decimal length, as a classroom chat sends them.
 //!
 //! ```text
 //! C  15 (and 62 blanks)                     C  20 (and 62 blanks)
@@ -13,7 +13,7 @@
 //! neither is answered. `wire::frames` finds where a message ends.
 //!
 //! It never holds more of a message than a request may have, never stores a part of one, never
-//! closes while it understands its peer (the old client then spins), and goes on no further once
+//! closes while it understands its peer (the old client then spins), and continues no further once
 //! a header is none: then the peer is told why, and the connection ends.
 //!
 //! One file, although it is long: options, refusals, limits and states of the dialect are read together.
@@ -41,9 +41,9 @@ use text::{Purpose, SHOWN_LEN_MAX, Text, needs_framing, request_in};
 
 pub const TURNED_AWAY: &[u8] =
     b"63                                                              ERROR too many connections: of this address, or of all together";
-/// How long the tail of a text may be behind the rest: both leave the client in one send.
+/// How long the tail of a text may be after the rest: both leave the client in one send.
 const GRACE: Duration = Duration::from_millis(200);
-/// So many names that are taken are stepped over for one message.
+/// This many names that are taken are stepped over for one message.
 const TAKEN_MAX: u32 = 100;
 
 /// What the connections of one listener share.
@@ -88,10 +88,10 @@ enum Exchange {
     Text(Box<Text>),
     /// A long text is coming, straight into the inbox.
     Streaming(Box<Streaming>),
-    /// A short text is on its way into the inbox; so many names were taken.
+    /// A short text is on its way into the inbox; this many names were taken.
     Keeping(Box<Text>, Key, u32),
     Asking,
-    /// The content of a PUT is coming; so much of its present message is left.
+    /// The content of a PUT is coming; this much of its present message is left.
     Receiving(u64),
     /// A part of a file is leaving; this is what follows it.
     Sending(Range<u64>),
@@ -152,7 +152,7 @@ impl LengthPrefix {
         Action::Run(Command::Put(absent(key, None)))
     }
 
-    /// A text that is whole goes into the inbox, if there is one; so many names were taken.
+    /// A text that is whole goes into the inbox, if there is one; this many names were taken.
     fn keep(&mut self, text: Box<Text>, taken: u32, context: &mut Context<'_>) -> Action {
         let key = match self.name(context) {
             None => return text.done(None, context),
@@ -256,7 +256,7 @@ impl LengthPrefix {
         Action::Send { range: range.start..end, hash: false }
     }
 
-    /// The content of a PUT, in messages whose length counts bytes.
+    /// The content of a PUT, in messages with a length that counts bytes.
     fn content(&mut self, raw: &[u8], payload_max: usize) -> Result<BodyPart, Failure> {
         let Exchange::Receiving(left) = &mut self.exchange else { return Err(Failure::Internal) };
         let mut skip = 0;
@@ -442,7 +442,7 @@ fn refuse(failure: Failure, context: &mut Context<'_>, then: Action) -> Action {
     then
 }
 
-/// As [`refuse`], where the conversation cannot go on.
+/// As [`refuse`], where the conversation cannot continue.
 fn stop(failure: Failure, context: &mut Context<'_>) -> Action {
     refuse(failure, context, Action::Close(close_reason(failure)))
 }

@@ -243,7 +243,7 @@ impl Line {
     }
 
     /// A PUT that is refused still has a body on its way; where its end is certain it is thrown
-    /// away and the conversation goes on.
+    /// away and the conversation continues.
     fn put(&mut self, request: &Request<'_>, context: &mut Context<'_>) -> Action {
         let framing = match request.word {
             Some("*") => Framing::ChunkLine,
@@ -388,7 +388,7 @@ impl Line {
         Action::Receive
     }
 
-    /// An upload with `resume=` is open: the client goes on behind what is safe.
+    /// An upload with `resume=` is open: the client continues after what is safe.
     fn resumed(&mut self, upload: &UploadState, context: &mut Context<'_>) -> Action {
         let Exchange::Put(put) = &mut self.exchange else { return Action::Close(CloseReason::Internal) };
         say_go(upload.offset, context.out);

@@ -41,7 +41,7 @@ use offer::{Found, Listed, Offer, PACKET_LEN, list_text, picked};
 pub use offer::Listener;
 
 const PROMPT: &[u8] = b"Give the filename";
-/// What the older menu says instead, behind the name.
+/// What the older menu says instead, after the name.
 const NAMED: &[u8] = b"Filename given";
 const WRITTEN: &[u8] = b"File writted";
 /// How long a name or a choice must be followed by nothing to be complete.
@@ -106,7 +106,7 @@ enum Exchange {
         key: Key,
         offer: Offer,
     },
-    /// The name was sent; so many bytes follow.
+    /// The name was sent; this many bytes follow.
     Named(u64),
 }
 

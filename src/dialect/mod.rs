@@ -38,7 +38,7 @@ table::dialects! {
     Http(http) in http::Http,
     /// `name size`, then bytes until the end.
     NameSize(name_size) in Box<name_size::NameSize>,
-    /// Messages behind a 64-byte length.
+    /// Messages after a 64-byte length.
     LengthPrefix(length_prefix) in Box<length_prefix::LengthPrefix>,
     /// A menu of send and receive.
     Menu(menu) in Box<menu::Menu>,

@@ -17,7 +17,7 @@
 //! says by itself what choices there are. An upload ends with the stream; one of exactly the text
 //! above is a client that has no such file, and changes nothing.
 //!
-//! It never ends because some number of clients has been served, never empties a file whose new
+//! It never ends because some number of clients has been served, never empties a file while its new
 //! content does not come, and never makes one client wait for another.
 //!
 //! One file, although it is long: options, refusals, limits and states of the dialect are read together.
@@ -46,10 +46,10 @@ use reading::Reading;
 
 /// Sent once the request is understood.
 const DONE: &[u8] = b"Done";
-/// Digits with nothing behind them for so long are a count that came alone: its client sends the
+/// Digits with nothing after them for this long are a count that came alone: its client sends the
 /// name in the next breath.
 const COUNT_ALONE: Duration = Duration::from_millis(20);
-/// A choice is three letters in one send; what is still none after so long will be none.
+/// A choice is three letters in one send; what is still none after this long will be none.
 const CHOICE_QUIET: Duration = Duration::from_secs(1);
 /// The name was typed before the connection was made, so nothing keeps it.
 const NAME_QUIET: Duration = Duration::from_secs(10);
@@ -93,7 +93,7 @@ pub struct NameChoice {
 enum Count {
     /// Nothing: it came together with the name, or not at all.
     Unknown,
-    /// So many digits were there with nothing behind them.
+    /// This many digits were there with nothing after them.
     Seen(usize),
     /// It came alone, and has been used up.
     Alone,

@@ -1,4 +1,4 @@
-//! `name-size`: uploads of one classroom system, whose client says a name and a size, then the
+//! `name-size`: uploads of one classroom system: its client says a name and a size, then the
 //! content, and closes.
 //!
 //! ```text
@@ -40,7 +40,7 @@ use crate::wire::name_size::{Edge, FAREWELL, Fit, HEAD_LEN_MAX, Head, chain};
 const SILENCE: Duration = Duration::from_secs(1);
 /// Uploads up to this are held and stored at once, if a chunk takes as much.
 const HELD_LEN_MAX: usize = 4096;
-/// Behind the name of an upload that is not whole.
+/// After the name of an upload that is not whole.
 const PART: &str = ".part";
 const CUT_SHORT: Failure = Failure::Malformed("the upload is not as long as announced");
 
@@ -87,7 +87,7 @@ enum HeldInput {
 #[derive(Debug)]
 struct Upload {
     head: Head,
-    /// Bytes behind the head.
+    /// Bytes after the head.
     came: u64,
     /// The most that is taken.
     len_max: u64,
@@ -102,7 +102,7 @@ enum UploadResult {
 
 impl NameSize {
     /// Makes room under the name of the reading with this number. If a directory has that name, the
-    /// name may still go on behind the blank: then the next is tried.
+    /// name may still continue after the blank: then the next is tried.
     fn open(&mut self, upload: Box<Upload>, number: usize) -> Action {
         let Some(key) = upload.head.key(number).cloned() else { return Action::Reset(CloseReason::Refused) };
         self.exchange = Exchange::Opening(upload, number);
@@ -164,7 +164,7 @@ fn part_of(key: &Key) -> Result<Key, Failure> {
     key::relative(&format!("{}{PART}", key.as_str()))
 }
 
-/// The fit, if a silence ends this file. A head with nothing behind its digits would too often be taken
+/// The fit, if a silence ends this file. A head with nothing after its digits would too often be taken
 /// for a whole file of digits.
 fn is_whole(head: &Head, total: u64) -> Option<Fit> {
     head.fit(total).filter(|fit| fit.size == 0 || total > fit.digits_end as u64)

@@ -107,7 +107,7 @@ enum Exchange {
 struct Fetch {
     key: Key,
     strings: Strings,
-    /// Output behind the content.
+    /// Output after the content.
     behind: Vec<u8>,
 }
 
@@ -176,7 +176,7 @@ impl Pickle {
         self.part(failure, context)
     }
 
-    /// The file is open: its content goes between what is said before and behind it.
+    /// The file is open: its content goes between what is said before and after it.
     fn fetched(&mut self, meta: &Meta, context: &mut Context<'_>) -> Action {
         let Exchange::Fetching(fetch) = &mut self.exchange else { return Action::Close(CloseReason::Internal) };
         let most = context.limits.fixed.message_bytes_max as u64;
@@ -197,7 +197,7 @@ fn store(key: Key, precondition: Precondition, content: Vec<u8>) -> Action {
     Action::Store(put, content)
 }
 
-/// Checks that so many bytes may be stored under this name.
+/// Checks that this many bytes may be stored under this name.
 fn open_for_change(name: &str, len: usize, context: &Context<'_>) -> Result<Key, Failure> {
     let key = key::relative(name)?;
     context.check_serving()?;

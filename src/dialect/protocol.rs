@@ -28,18 +28,18 @@ pub enum Action {
     Run(Command),
     /// The upload may begin: what follows is decoded by [`Protocol::body`].
     Receive,
-    /// Send this part of the open file behind the output, and hash it if asked to; then call [`Protocol::sent`].
+    /// Send this part of the open file after the output, and hash it if asked to; then call [`Protocol::sent`].
     Send { range: Range<u64>, hash: bool },
     /// The request continues after the bytes that were used: decode what follows them, as long as that may take.
     Proceed,
     /// This exchange is over: decode the next request.
     Next,
-    /// The reply goes on: once the output was sent, wait for a slot and give this to the store. Its answer comes to
+    /// The reply continues: once the output was sent, wait for a slot and give this to the store. Its answer comes to
     /// [`Protocol::answered`].
     Continue(Command),
     /// Store a small file with content already known; the answer is `Stored` or a failure.
     Store(Put, Vec<u8>),
-    /// Wait until the peer's system has acknowledged all output, and so long besides; then call
+    /// Wait until the peer's system has acknowledged all output, and this long besides; then call
     /// [`Protocol::paused`]. For peers that take one packet for one message.
     Pause(Duration),
     /// This exchange failed before its body was read: throw the body away, then as `Next`. A body too long to throw
@@ -65,7 +65,7 @@ pub const PASSWORD_IN_PLAIN: Failure = Failure::Denied(
 pub struct Finish {
     /// Another name than was announced, where it is only known now.
     pub key: Option<Key>,
-    /// Bytes that belong before the content that was received. Only of an upload whose length was not known.
+    /// Bytes that belong before the content that was received. Only of an upload without a known length.
     pub prepend: Vec<u8>,
 }
 
@@ -151,7 +151,7 @@ pub trait Protocol {
     }
 
     /// Decodes a head from `input`, the oldest bytes not yet used. Returns how many were used; with
-    /// [`Action::More`] the same bytes are shown again with more behind them.
+    /// [`Action::More`] the same bytes are shown again with more after them.
     fn decode(&mut self, input: &[u8], context: &mut Context<'_>) -> (usize, Action);
 
     /// What decoding has cost since the last call, in bytes of an upload that take as long. Only of dialects that
@@ -163,7 +163,7 @@ pub trait Protocol {
     /// The peer's stream ended while a head was awaited; `held` was never decoded.
     fn ended(&mut self, held: &[u8], context: &mut Context<'_>) -> Action;
 
-    /// How long a silence of the peer means something now, while a head is awaited or a body received. Called anew
+    /// How long a silence of the peer means something now, while a head is awaited or a body received. Called again
     /// after every input.
     fn quiet_after(&self) -> Option<Duration> {
         None
@@ -193,7 +193,7 @@ pub trait Protocol {
         Err(Failure::Internal)
     }
 
-    /// At least so many bytes from here on belong to the body; reading further ahead would only have to be held.
+    /// At least this many bytes from here on belong to the body; reading further ahead would only have to be held.
     fn body_left(&self) -> u64 {
         0
     }
@@ -210,7 +210,7 @@ pub trait Protocol {
         Err(Failure::Internal)
     }
 
-    /// So many bytes of the upload that is received are safe, though its body is not complete.
+    /// This many bytes of the upload that is received are safe, though its body is not complete.
     fn saved(&mut self, _offset: u64, _context: &mut Context<'_>) {}
 
     /// True once the peer said that nothing follows the request that is answered.

@@ -45,7 +45,7 @@ pub struct Traits {
     pub turned_away: &'static [u8],
     /// The server sends nothing before it has received something, however long that takes.
     pub client_speaks_first: bool,
-    /// A client shuts down its sending side behind its last request, often before the answer.
+    /// A client shuts down its sending side after its last request, often before the answer.
     pub half_closes_after_request: bool,
     /// A client that has sent its file takes a plain end of the connection for success.
     pub end_means_success: bool,

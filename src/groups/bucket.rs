@@ -13,7 +13,8 @@ pub(super) struct Rate {
 
 /// Least burst of bytes: less would mean a call for every few bytes.
 const BURST_BYTES_MIN: u64 = 16 * 1024;
-/// A burst of bytes is what comes in so many parts of a second. Larger ones would show in the rate of short transfers.
+/// A burst of bytes is what comes in this many parts of a second. Larger ones would show in the rate of short
+/// transfers.
 const BURSTS_PER_S: u64 = 32;
 
 impl Rate {
@@ -59,8 +60,8 @@ impl Rate {
 
 const NS_PER_S: u64 = 1_000_000_000;
 
-/// In which so many tokens come: rounded up, so that the rate is never exceeded. Numbers that permit it are divided as
-/// 64 bits, which takes a tenth of the time: this is on the way of every request.
+/// In which this many tokens come: rounded up, so that the rate is never exceeded. Numbers that permit it are divided
+/// as 64 bits, which takes a tenth of the time: this is on the way of every request.
 fn time(tokens: u64, per_s: u64) -> Duration {
     let per_s = per_s.max(1);
     Duration::from_nanos(match tokens.checked_mul(NS_PER_S) {
@@ -118,7 +119,7 @@ impl Bucket {
         self.full = now + after.time(missing);
     }
 
-    /// Time until so many tokens are in it, which is at most a burst.
+    /// Time until this many tokens are in it, which is at most a burst.
     pub(super) fn wait(self, tokens: u64, rate: Rate, now: Instant) -> Duration {
         let spare = rate.burst_time.saturating_sub(rate.time(tokens));
         self.full.saturating_duration_since(now).saturating_sub(spare)

@@ -101,7 +101,7 @@ impl Control {
     }
 }
 
-/// Made before the store, whose workers wake it.
+/// Made before the store: its workers wake it.
 pub struct EventQueue {
     poll: Poll,
     raw: Events,

@@ -31,7 +31,7 @@ const TRANSFERS_BYTES_MAX: usize = 2 * 1024 * 1024;
 const TRANSFERS_BYTES_KEPT: usize = 64 * 1024;
 /// How long a line about a transfer may wait for others.
 const BATCH_TIME: Duration = Duration::from_millis(20);
-/// The end of the process waits so long for what was logged to be written: the reader may have stopped.
+/// The end of the process waits this long for what was logged to be written: the reader may have stopped.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 /// Targets that begin so are about transfers.
 const TRANSFERS: &str = "filewharf::transfer";
@@ -41,7 +41,7 @@ static DROPPED: AtomicU64 = AtomicU64::new(0);
 
 /// A line about the server.
 struct Line {
-    /// Follows so many bytes of lines about transfers.
+    /// Follows this many bytes of lines about transfers.
     after: usize,
     level: Level,
     target: String,
@@ -99,7 +99,7 @@ impl Queue {
         }
     }
 
-    /// Waits until there is something to write, and takes it. `empty` is what the queue goes on with.
+    /// Waits until there is something to write, and takes it. `empty` is what the queue continues with.
     fn take(&self, empty: Waiting) -> Waiting {
         let mut inside = self.lock();
         inside = self
@@ -115,7 +115,7 @@ impl Queue {
     }
 }
 
-/// The time at the front of a line, as text up to the second: made anew once per second.
+/// The time at the front of a line, as text up to the second: made again once per second.
 #[derive(Default)]
 struct Stamp {
     second: u64,
@@ -187,8 +187,8 @@ impl Log for QueueLogger {
     }
 }
 
-/// Installs the logger of the process, without a thread: until [`Writer::start`], lines are written by those who log
-/// them. Errors if there is one already.
+/// Installs the logger of the process, without a thread: until [`Writer::start`], lines are written by the thread that
+/// logs them. Errors if there is one already.
 pub fn install(level: LevelFilter) -> io::Result<Writer> {
     let queue = Arc::new(Queue::new(Sink::new(level)));
     let writer = Writer(Arc::clone(&queue));

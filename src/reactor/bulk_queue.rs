@@ -109,7 +109,7 @@ impl BulkQueue {
         }
     }
 
-    /// A transfer has moved so many bytes.
+    /// A transfer has moved this many bytes.
     pub(super) fn charge(&mut self, group: usize, bytes: u64) {
         if self.shared_until.is_some() {
             let deficit = &mut self.accounts[group].deficit;

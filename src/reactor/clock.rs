@@ -23,7 +23,7 @@ impl Clock {
         Self { started: now, now, wall_clock_s, catch_up_turns: 0 }
     }
 
-    /// A wait with this timeout has ended with so many events.
+    /// A wait with this timeout has ended with this many events.
     pub(super) fn advance(&mut self, now: Instant, wall_clock_s: u64, timeout: Option<Duration>, events: usize) {
         let before = std::mem::replace(&mut self.now, now);
         self.wall_clock_s = wall_clock_s;

@@ -47,8 +47,8 @@ impl<P: Platform> Reactor<P> {
         }
     }
 
-    /// Drives uploads that hold slots and wait for the limits of their clients: they go on without slots then, if they
-    /// can. True if there are any.
+    /// Drives uploads that hold slots and wait for the limits of their clients: they continue without slots then, if
+    /// they can. True if there are any.
     fn wake_holders_of_slots(&mut self) -> bool {
         let Self { connections, env, scheduler, .. } = self;
         let mut left = env.admission.waiting();

@@ -158,7 +158,7 @@ impl<P: Platform> Driver<'_, P> {
         }
     }
 
-    /// True for a request that has just been answered and whose reply is all there is to send: it is sent
+    /// True for a request that has just been answered, with the reply as all there is to send: it is sent
     /// together with others of this turn. A client that has sent its next requests already is served at once.
     fn reply_can_wait(&self, outgoing: Outgoing) -> bool {
         let session = &self.connection.session;
@@ -241,8 +241,8 @@ impl<P: Platform> Driver<'_, P> {
         true
     }
 
-    /// Registers the socket with epoll, once. An edge that came before is reported at once. A socket whose end of
-    /// stream is probably behind the request just answered is read once more instead, in the next turn: that costs
+    /// Registers the socket with epoll, once. An edge that came before is reported at once. A socket of which the end
+    /// of stream is probably after the request just answered is read once more instead, in the next turn: that costs
     /// less than to register it and to take an event.
     fn register(&mut self) {
         let connection = &mut *self.connection;

@@ -33,7 +33,7 @@ pub(super) struct Budget {
     pub is_bulk: bool,
     /// True if the bulk bytes of the turn were spent before.
     pub is_turn_spent: bool,
-    /// True if it could go on but for the limits of its client.
+    /// True if it could continue but for the limits of its client.
     pub is_paced: bool,
 }
 
@@ -48,12 +48,12 @@ impl Budget {
         }
     }
 
-    /// Bytes it may move; at least 1 while it may go on.
+    /// Bytes it may move; at least 1 while it may continue.
     pub(super) fn bytes(&self, meter: Meter) -> usize {
         meter.left_until(self.until)
     }
 
-    /// A call moved so many bytes.
+    /// A call moved this many bytes.
     pub(super) const fn spend(&mut self, bytes: usize, meter: &mut Meter) {
         meter.enter(bytes);
         self.calls = self.calls.saturating_sub(1);
@@ -140,7 +140,7 @@ impl<P: Platform> Driver<'_, P> {
     }
 
     /// An operation ended. The socket may have been ready all along and no event will say so again: the
-    /// connection must be driven, or go on if it is being driven.
+    /// connection must be driven, or continue if it is being driven.
     pub(super) fn complete(&mut self, done: Completion) {
         let session = &mut self.connection.session;
         session.tell(Event::Completed(done), &mut self.env.cx());

@@ -56,7 +56,7 @@ struct Claim {
     /// Names that other claims hold.
     missing: u8,
     /// Counts changes from the start, once the whole request has been received. `None` is an upload whose staging
-    /// file is being made, or whose first bytes have not been read. Its body may lie in the kernel already,
+    /// file is being made, or the first bytes have not been read. Its body may lie in the kernel already,
     /// complete before those of later claims, which therefore wait. Readers do not: nothing has been accepted yet.
     number: Option<u64>,
     /// The operation, if it waits for the missing names.

@@ -62,7 +62,7 @@ impl Pacing {
         goes
     }
 
-    /// A connection waits, behind those that do already. The bucket admits some of them at `at`.
+    /// A connection waits, after those that do already. The bucket admits some of them at `at`.
     pub(super) fn wait(&mut self, id: ConnId, bucket: BucketId, at: Instant, now: Instant) {
         if self.seats.get(&id).is_none_or(|seat| seat.0 != bucket) {
             self.leave(id, now);
@@ -118,7 +118,7 @@ impl Pacing {
         self.order.first().map(|((at, _), _)| *at)
     }
 
-    /// A connection whose time has come: it is to be driven.
+    /// A connection with a wait that has ended: it is to be driven.
     pub(super) fn pop_due(&mut self, now: Instant) -> Option<ConnId> {
         let (wake, bucket) = *self.order.first().filter(|((at, _), _)| *at <= now)?;
         self.order.remove(&(wake, bucket));

@@ -132,7 +132,7 @@ impl<P: Platform> Driver<'_, P> {
         held.extend_from_slice(&self.buffers.scratch[..n]);
         match self.connection.session.consume(&held, &mut self.env.cx()) {
             Consumed::Wait => self.connection.session.hold(held),
-            // The message is complete, or refused: what is behind it is shown as ever.
+            // The message is complete, or refused: what is after it is shown as ever.
             Consumed::Took(used) => {
                 self.connection.unused.remove(used);
                 let rest = &held[used..];

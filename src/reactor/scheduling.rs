@@ -90,9 +90,9 @@ impl Scheduler {
         if self.is_spent(meter) { limits.turn_bytes_min } else { limits.turn_bytes_max }
     }
 
-    /// What uploads together may receive in a turn, when so many requests have been answered since the start: with 64 of them, a quarter of the bytes
-    /// makes a turn a third as long, but in memory each byte costs 5 % more, for smaller parts of each as much as
-    /// for fewer of them. So uploads pay that only beside small requests.
+    /// What uploads together may receive in a turn, when this many requests have been answered since the start: with 64
+    /// of them, a quarter of the bytes makes a turn a third as long, but in memory each byte costs 5 % more, for
+    /// smaller parts of each as much as for fewer of them. So uploads pay that only beside small requests.
     pub(super) fn upload_bytes(&mut self, limits: &Fixed, answered: u64, now: Instant) -> usize {
         self.interactive.observe(answered, now);
         let shared = if self.interactive.is_present(now) { limits.turn_bytes_shared } else { usize::MAX };
@@ -106,7 +106,7 @@ impl Scheduler {
         if state == Name::SendingBody { most } else { most.min(upload_bytes) }
     }
 
-    /// A part of a turn begins, with so many bytes.
+    /// A part of a turn begins, with this many bytes.
     pub(super) const fn begin(&mut self, bytes: usize, meter: Meter) {
         self.turn_until = meter.after(bytes);
     }

@@ -137,7 +137,7 @@ impl<P: Platform> Driver<'_, P> {
         let (session, cx) = (&mut self.connection.session, &mut self.env.cx());
         let allowed = budget.bytes(*cx.meter).saturating_add(cx.limits.fixed.turn_bytes_min);
         if budget.is_turn_spent && len > allowed as u64 {
-            // Requested in this turn, whose bulk bytes are given away: a small part would only be one more call.
+            // Requested in this turn, after its bulk bytes were given away: a small part would only be one more call.
             budget.end();
             return Ok(());
         }

@@ -1,6 +1,6 @@
 //! Deadlines of connections: one entry each, the earliest that is known.
 //!
-//! Moving a deadline back is free: the entry stays, fires early, and is armed anew then. So a busy
+//! Moving a deadline back is free: the entry stays, fires early, and is armed again then. So a busy
 //! connection costs one change per timeout, not one per byte. What a deadline means is decided by `timed_out` in
 //! `session/states`, and for permits under contention by `reactor/contention.rs`. Never reads a clock.
 

@@ -33,7 +33,7 @@ impl<P: Platform> Reactor<P> {
         self.turn_after(self.timeout())
     }
 
-    /// The same, for a caller that does other things between turns and whose wait is bounded.
+    /// The same, for a caller that does other things between turns, with a bounded wait.
     pub fn turn_within(&mut self, wait_max: Duration) -> io::Result<()> {
         let since_last = self.platform.now().saturating_duration_since(self.env.clock.now);
         let timeout = self.timeout().map(|timeout| timeout.saturating_sub(since_last));

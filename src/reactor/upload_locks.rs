@@ -2,7 +2,7 @@
 //! back of a newer one.
 //!
 //! A newer request takes over: the older connection is told, saves what it has received, and lets go; the newer
-//! waits for that. Of several that wait, the newest goes on. Bookkeeping only; the reactor does what is noted here.
+//! waits for that. Of several that wait, the newest continues. Bookkeeping only; the reactor does what is noted here.
 
 use std::collections::BTreeMap;
 
@@ -43,12 +43,12 @@ pub(super) enum Due {
     Supersede(ConnId),
     /// The operation may run.
     Submit(ConnId, Op),
-    /// The operation will not run: a newer request went on with the upload.
+    /// The operation will not run: a newer request continued with the upload.
     Refuse(ConnId),
 }
 
 impl Due {
-    /// A newer request than the one that waits here goes on with the upload. A question changes nothing, and is
+    /// A newer request than the one that waits here continues with the upload. A question changes nothing, and is
     /// answered with what is safe by now.
     fn overtaken(older: ConnId, op: Op) -> Self {
         match op {

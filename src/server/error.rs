@@ -1,4 +1,4 @@
-//! Why a server cannot start or go on.
+//! Why a server cannot start or continue.
 #![warn(missing_docs)]
 
 use std::error::Error;
@@ -8,7 +8,7 @@ use std::io;
 use super::listen::ListenError;
 use crate::dialect::{Kind, OptionError};
 
-/// Why a server cannot start or go on.
+/// Why a server cannot start or continue.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ServerError {

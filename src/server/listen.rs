@@ -19,7 +19,7 @@ pub struct Listen {
     /// Of the query as well (`proxy=`): connections are accepted from these addresses only, and each must begin with a
     /// header of the PROXY protocol, version 1 or 2, which says for which client it is.
     pub proxies: Option<Networks>,
-    /// Of the query as well (`tls`): connections are encrypted, behind the header of a proxy.
+    /// Of the query as well (`tls`): connections are encrypted, after the header of a proxy.
     pub is_tls: bool,
 }
 

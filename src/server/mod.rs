@@ -200,7 +200,7 @@ impl Builder {
     /// Drain on SIGTERM, SIGINT and SIGXCPU; read the access file and those of TLS again on SIGHUP, which without
     /// them drains where standard error is a terminal; ignore SIGXFSZ and what else would end the process and asks
     /// nothing of a server. Without this, a write past `RLIMIT_FSIZE` ends the process, unless it ignores SIGXFSZ. For
-    /// programs whose main job the server is.
+    /// programs with the server as their main job.
     pub fn signals(mut self) -> Self {
         self.handles_signals = true;
         self

@@ -34,7 +34,7 @@ pub struct OsPlatform {
 }
 
 impl OsPlatform {
-    /// Registers everything with `queue`, whose signals drain this server from now on.
+    /// Registers everything with `queue`; its signals drain this server from now on.
     pub fn new(
         queue: EventQueue,
         mut listeners: Vec<TcpListener>,

@@ -17,7 +17,8 @@ const TICKETS: &str = "TICKETS";
 const INTERFACES_MAX: usize = 64;
 const WITHOUT_LISTENER: &str = "there is a certificate, and no address is encrypted: write ?tls after one";
 
-/// What listeners with TLS show their clients; `None` if there are none. `root`: the folder, where other servers share it.
+/// What listeners with TLS show their clients; `None` if there are none. `root`: the directory, where other servers
+/// share it.
 pub(super) fn open(
     files: &TlsFiles,
     listens: &[Listen],

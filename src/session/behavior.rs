@@ -155,7 +155,7 @@ pub(super) trait Behavior: Into<State> {
         Self::IS_IN_A_FILE
     }
 
-    /// Another request goes on with the upload that this connection is attached to.
+    /// Another request continues with the upload that this connection is attached to.
     fn superseded(self, _common: &mut Common, _cx: &mut Cx<'_>) -> Step {
         Step::stay(self)
     }

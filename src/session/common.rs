@@ -26,7 +26,7 @@ pub(super) struct Common {
     counted_as: Kind,
     /// The present state.
     pub name: Name,
-    /// True if the dialect may decide anew about the bytes that are held: they are new, or something changed.
+    /// True if the dialect may decide again about the bytes that are held: they are new, or something changed.
     pub is_unseen: bool,
     pub in_flight: u8,
     /// Shown on this connection so far.
@@ -86,7 +86,7 @@ impl Common {
             self.stop_waiting(cx);
         }
         if to == Name::AwaitHeader && !self.data.caller.is_anybody() {
-            // The next request has to prove its caller anew.
+            // The next request has to prove its caller again.
             self.data.caller = Caller::ANYBODY;
         }
         if matches!(to, Name::AwaitHeader | Name::Done) && self.data.group.is_some() {
@@ -115,7 +115,7 @@ impl Common {
         !self.has_ops() && self.data.outbox.len() < cx.limits.fixed.reply_bytes_max
     }
 
-    /// True if more is held than a head: a long message, or what came behind one, is on the slot's account.
+    /// True if more is held than a head: a long message, or what came after one, is on the slot's account.
     pub(super) fn holds_long_input(&self, limits: &Limits) -> bool {
         self.data.inbox.len() >= limits.fixed.head_len_max
     }
@@ -127,7 +127,7 @@ impl Common {
 
     pub(super) fn keep(&mut self, held: Vec<u8>) {
         debug_assert!(self.data.inbox.is_empty(), "held bytes would be lost");
-        // What came behind the end is not needed.
+        // What came after the end is not needed.
         if !held.is_empty() && self.name != Name::Done {
             self.data.inbox = held;
         }
@@ -268,7 +268,7 @@ impl Common {
         self.data.forwarded.as_ref().map_or(self.peer.ip(), |from| from.0)
     }
 
-    /// Whose share of what is kept the present request counts in: that of the name, if one was proved.
+    /// The share of what is kept that the present request counts in: that of the name, if one was proved.
     pub(super) fn owner(&self) -> ClientAddress {
         self.data.caller.name().map_or_else(|| ClientAddress::of_ip(self.client()), ClientAddress::of_name)
     }

@@ -49,7 +49,7 @@ pub enum Event<'a> {
     Closed,
     /// Our half was closed.
     ShutDown,
-    /// So many bytes that were sent have not been acknowledged yet.
+    /// This many bytes that were sent have not been acknowledged yet.
     Unacknowledged(usize),
     /// An operation ended. Its chunk is given back whatever the state is.
     Completed(Completion),

@@ -108,7 +108,7 @@ impl Session {
         Self { state: first, common }
     }
 
-    /// Tells the present state about an event, and does what follows until a state goes on.
+    /// Tells the present state about an event, and does what follows until a state continues.
     fn advance(&mut self, cx: &mut Cx<'_>, event: impl FnOnce(State, &mut Common, &mut Cx<'_>) -> Step) {
         // What stands here meanwhile is never seen.
         let state = std::mem::replace(&mut self.state, State::Executing(state::Executing::Tell));
@@ -312,7 +312,7 @@ impl Session {
     }
 
     /// True if the connection may be closed without lingering, if nothing is unread: the peer announced that nothing
-    /// comes behind the request that was answered, so nothing can turn our last bytes into a reset (RFC 9112 §9.6).
+    /// comes after the request that was answered, so nothing can turn our last bytes into a reset (RFC 9112 §9.6).
     fn may_close_at_once(&self) -> bool {
         matches!(self.state, State::SendingReply(SendingReply(CloseReason::Finished)))
             && self.common.data.inbox.is_empty()
@@ -329,7 +329,7 @@ impl Session {
         });
     }
 
-    /// So many bytes have not been acknowledged yet.
+    /// This many bytes have not been acknowledged yet.
     fn looked(&mut self, unacknowledged: usize, cx: &Cx<'_>) {
         if let State::Pausing(pausing) = &mut self.state {
             pausing.checked(unacknowledged, cx);
@@ -455,7 +455,7 @@ impl Session {
 }
 
 impl Common {
-    /// Does what follows an event, until a state goes on.
+    /// Does what follows an event, until a state continues.
     fn follow(&mut self, mut step: Step, cx: &mut Cx<'_>) -> State {
         loop {
             step = match step {

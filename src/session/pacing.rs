@@ -18,7 +18,7 @@ impl Session {
         self.advance(cx, |_, _, cx| Pausing::enter(None, delay, cx));
     }
 
-    /// What must admit it before it goes on in its present state: a client of a dialect without words for a refusal
+    /// What must admit it before it continues in its present state: a client of a dialect without words for a refusal
     /// waits with its request, an upload with its content, a download with the file.
     pub fn paced_by(&mut self, groups: &mut Groups, now: Instant) -> Option<(GroupId, Flow)> {
         let common = &mut self.common;
@@ -70,7 +70,7 @@ impl Session {
         }
     }
 
-    /// It may go on.
+    /// It may continue.
     pub(super) fn let_go(&mut self, now: Instant) {
         let has_waited = match &mut self.state {
             State::ReceivingBody(receiving) => receiving.min_rate.limit_ended(now),
@@ -120,7 +120,7 @@ impl Common {
         self.end_counted_upload(groups);
     }
 
-    /// So many bytes of a file were received or sent.
+    /// This many bytes of a file were received or sent.
     pub(super) fn charge(&self, flow: Flow, bytes: u64, cx: &mut Cx<'_>) {
         if cx.groups.is_limited()
             && let Some(group) = self.data.group

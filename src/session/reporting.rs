@@ -82,7 +82,7 @@ impl Common {
         }
     }
 
-    /// So many bytes of content were received or sent; they count for the rate of the client.
+    /// This many bytes of content were received or sent; they count for the rate of the client.
     pub(super) fn moved(&mut self, flow: Flow, n: u64, cx: &mut Cx<'_>) {
         self.count(flow, n, cx);
         self.charge(flow, n, cx);

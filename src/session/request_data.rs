@@ -33,7 +33,7 @@ pub struct RequestData {
     pub(super) caller: Caller,
     /// The client group of the request, once that was needed.
     pub(super) group: Option<GroupId>,
-    /// The client group among whose uploads the present one is counted. While the table is full, [`Self::group`] may
+    /// The client group that the present upload is counted for. While the table is full, [`Self::group`] may
     /// become part of another one meanwhile.
     pub(super) counted_upload: Option<GroupId>,
     /// True once the limits of the client have admitted a request that is not complete yet.
@@ -128,7 +128,7 @@ impl LazyRequestData {
         }
     }
 
-    /// For a download that goes on, and may take long: frees the memory of a queue of operations that is empty, and
+    /// For a download that continues, and may take long: frees the memory of a queue of operations that is empty, and
     /// that of the head that was sent. There may be thousands of slow readers, and this is the largest part of each.
     pub(super) fn shrink(&mut self) {
         let Some(data) = &mut self.0 else { return };

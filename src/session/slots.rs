@@ -121,7 +121,7 @@ impl Session {
     }
 
     /// Bytes per second that a transfer must move, and the most that the limits of its client owe it when it waits for
-    /// them. A client whose rate is less than all transfers must move may have two of them at a time, not more: the
+    /// them. A client with a rate below what all transfers must move may have two of them at a time, not more: the
     /// others would hold slots only to wait for each other.
     fn least_rate(&self, groups: &Groups, limits: &Limits) -> (u64, u64) {
         let limit = self.transfers().and_then(|(group, flow)| groups.slowest(group, flow));

@@ -161,7 +161,7 @@ pub enum Executing {
 #[derive(Debug)]
 pub struct Check {
     pub command: Command,
-    /// So many of them were looked up.
+    /// This many of them were looked up.
     pub checked: usize,
 }
 
@@ -270,7 +270,7 @@ pub struct Sending {
 /// How the bytes of a download come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Supply {
-    /// Straight from the page cache. So many times in a row it was found cold; reset by every byte that is sent.
+    /// Straight from the page cache. This many times in a row it was found cold; reset by every byte that is sent.
     Direct { cold: u8 },
     /// The store is bringing the next part into the page cache.
     Warming { cold: u8 },

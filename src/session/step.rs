@@ -10,9 +10,9 @@ use crate::session::state::{SlotRequest, State};
 /// What follows an event.
 #[derive(Debug)]
 pub(super) enum Step {
-    /// The state goes on.
+    /// The state continues.
     Stay(State),
-    /// Another state is entered, or the same one anew.
+    /// Another state is entered, or the same one again.
     Enter(State),
     /// The dialect decided.
     Obey(Action),
@@ -50,11 +50,11 @@ impl From<StoreError> for Step {
 /// What [`Session::consume`](crate::session::Session::consume) did with the bytes it was shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Consumed {
-    /// So many bytes are used up; show the rest.
+    /// This many bytes are used up; show the rest.
     Took(usize),
     /// Nothing can be done with them now; hold them.
     Wait,
-    /// `skip` bytes are used up; the `len` behind them belong into `file` at `offset`. Tell with
+    /// `skip` bytes are used up; the `len` after them belong into `file` at `offset`. Tell with
     /// `Event::Stored`, `HandOver` or `StoreFailed`, then show what is after them.
     Content {
         /// Framing before the content.

@@ -42,7 +42,7 @@ pub struct UploadView<'a> {
     pub wanted: Option<UploadId>,
     /// Bytes of the body that were received so far.
     pub received: u64,
-    /// The name whose new content has come in full, while its last writes end.
+    /// The name of which the new content has come in full, while its last writes end.
     pub completes: Option<&'a Key>,
 }
 

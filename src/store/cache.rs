@@ -4,7 +4,7 @@
 //! Never stale: a look-up first reads the events of the kernel, unless nothing was
 //! received, no operation has ended and no turn has begun since that was read the last time. So it
 //! was read after the last byte of the request was received, and a rename, a replacement, a deletion
-//! or a write that ended before a request was complete is seen by that request, whoever made it.
+//! or a write that ended before a request was complete is seen by that request, whatever program made it.
 //!
 //! * Watched are each cached file (so that writes through another hard link are seen too) and every
 //!   directory on the way to it from the root. The directories are watched before the file is opened, and

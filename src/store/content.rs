@@ -13,7 +13,7 @@ use crate::store::pool::jobs::no_such_file;
 /// Bytes copied at a time where `sendfile` does not work.
 const COPY_BYTES: usize = 64 * 1024;
 
-/// Bytes of a file whose presence in memory is found out at once, by the first and the last of them.
+/// Bytes of a file that are found to be in memory at once, by the first and the last of them.
 pub(crate) const WINDOW_BYTES: usize = 1024 * 1024;
 
 /// The content of an open file.

@@ -75,7 +75,7 @@ const COMMIT_NOW_MAX_AFAR: u64 = 1024 * 1024;
 /// Time between two tries whether uploads can be stored again.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Time between two looks at the path of the root, and at what other servers of the folder have left.
+/// Time between two looks at the path of the root, and at what other servers of the directory have left.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// The same while one may want an upload that is attached here, where a look takes microseconds.
 const LOOK_INTERVAL_LOCAL: Duration = Duration::from_millis(100);
@@ -110,7 +110,7 @@ pub struct DiskStore {
     pass_at: Instant,
     /// When a count for a quota is asked for again at the earliest; not read while there is no quota.
     count_at: Instant,
-    /// When to look again at the path of the root, and at what other servers of the folder have left.
+    /// When to look again at the path of the root, and at what other servers of the directory have left.
     look_at: Instant,
     take_overs: TakeOvers,
     scratch: Vec<u8>,
@@ -184,7 +184,7 @@ impl DiskStore {
         }
     }
 
-    /// Has what is stored beneath a prefix counted, if that is due.
+    /// Has what is stored under a prefix counted, if that is due.
     fn begin_count(&mut self, now: Instant) {
         let books = self.pool.volume.names.quotas.books();
         let due = books.due().unwrap_or(now);
@@ -229,7 +229,7 @@ impl DiskStore {
     /// Results get their file ids here, on the loop.
     fn admit(&mut self, finished: Finished) -> Completion {
         let Finished { conn, result, chunk } = finished;
-        // It may have been a change, and the requests that waited for it go on in this turn.
+        // It may have been a change, and the requests that waited for it continue in this turn.
         self.received();
         let result = result.map(|reply| match reply {
             Reply::Plain(outcome) => outcome,
@@ -476,7 +476,7 @@ impl Store for DiskStore {
             return Ok(ReadNow::Bytes(n));
         }
         let Some(reading) = self.files.reading(file) else { return Err(no_such_file()) };
-        // Only as far as it was warmed: behind that a read may wait.
+        // Only as far as it was warmed: after that a read may wait.
         let end = reading.warm_until(offset, now);
         let len = end.map_or(buf.len(), |end| buf.len().min(usize::try_from(end - offset).unwrap_or(buf.len())));
         self.fs.read_now(reading, offset, &mut buf[..len], end.is_some())

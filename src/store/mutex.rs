@@ -1,4 +1,4 @@
-//! Locking a mutex whose other holder may have panicked.
+//! Locking a mutex after another holder may have panicked.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

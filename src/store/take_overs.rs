@@ -1,4 +1,4 @@
-//! Operations on uploads that another server of the folder is attached to: tried again until it has left the upload,
+//! Operations on uploads that another server of the directory is attached to: tried again until it has left the upload,
 //! for a while.
 
 use std::collections::BTreeMap;

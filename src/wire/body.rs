@@ -2,23 +2,23 @@
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BodyPart {
-    /// So many bytes are framing, to be dropped.
+    /// This many bytes are framing, to be dropped.
     pub skip: usize,
-    /// So many bytes behind them are content.
+    /// This many bytes after them are content.
     pub payload: usize,
-    /// What comes behind those.
+    /// What comes after those.
     pub then: Then,
 }
 
 impl BodyPart {
-    /// All of the `shown` bytes, but at most `payload_max`, of content whose end they do not tell.
+    /// All of the `shown` bytes, but at most `payload_max`, of content with an end that they do not tell.
     pub fn content(shown: usize, payload_max: usize) -> Self {
         let payload = shown.min(payload_max);
         Self { skip: 0, payload, then: if payload == shown { Then::Wait } else { Then::Look } }
     }
 }
 
-/// What comes behind a [`BodyPart`].
+/// What comes after a [`BodyPart`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Then {
     /// More of the body: look again at the bytes that are left.

@@ -1,4 +1,4 @@
-//! The grammar of messages behind a 64-byte decimal length, and where such a message ends.
+//! The grammar of messages after a 64-byte decimal length, and where such a message ends.
 //!
 //! The length may count bytes or characters: classroom programs write `str(len(text))` and send
 //! `text.encode()`. [`Extent`] finds the end of a message under either reading while its bytes
@@ -86,7 +86,7 @@ enum Reading {
 /// What a silence would mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Silence {
-    /// That the message is over: its length counts bytes.
+    /// The length counted bytes; the message is complete.
     Bytes,
     /// That its length counts characters: what has come is its tail.
     Characters,
@@ -97,11 +97,11 @@ enum Silence {
 /// What [`Extent::step`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// So many bytes belong to the message, and more will.
+    /// This many bytes belong to the message, and more will.
     Part(usize),
-    /// So many bytes, and then it is over.
+    /// This many bytes, and then it is over.
     Last(usize),
-    /// The end is in doubt: show the same bytes with more behind them, or report the silence.
+    /// The end is in doubt: show the same bytes with more after them, or report the silence.
     Look,
 }
 
@@ -117,7 +117,7 @@ pub enum Decided {
 }
 
 impl Extent {
-    /// Of a message behind a header that said `len`.
+    /// Of a message after a header that said `len`.
     pub fn new(len: u64) -> Self {
         let reading = if len == 0 { Reading::Over } else { Reading::Open };
         Self { len, bytes: 0, text: Utf8::default(), reading }
@@ -137,7 +137,7 @@ impl Extent {
         matches!(self.reading, Reading::Doubt(Silence::Bytes | Silence::Characters))
     }
 
-    /// At least so many bytes of it are to come.
+    /// At least this many bytes of it are to come.
     pub const fn left_min(&self) -> u64 {
         match self.reading {
             Reading::Open => self.len - self.bytes,
@@ -227,9 +227,9 @@ enum Weighed {
     Silence(Silence),
 }
 
-/// What follows a text whose length fits both readings: a header, so the length counted bytes, or
+/// What follows a text with a length that fits both readings: a header, so the length counted bytes, or
 /// the `missing` last characters of the text, so it counted characters? If those characters are
-/// digits and a header stands behind them, it looks like both.
+/// digits and a header stands after them, it looks like both.
 fn weigh(next: &[u8], missing: u64) -> Weighed {
     if next.is_empty() {
         return Weighed::Silence(Silence::Bytes);
@@ -276,7 +276,7 @@ impl Utf8 {
         self.push_up_to(bytes, u64::MAX);
     }
 
-    /// Stops behind so many characters, and where the text breaks; says how many bytes it took.
+    /// Stops after this many characters, and where the text breaks; says how many bytes it took.
     fn push_up_to(&mut self, bytes: &[u8], chars_max: u64) -> usize {
         for (at, byte) in bytes.iter().enumerate() {
             if self.chars == chars_max || self.char_state == CharState::Broken {

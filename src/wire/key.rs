@@ -1,7 +1,7 @@
 //! The one place where peer bytes become a [`Key`].
 //!
 //! A name is checked once, here, and never again compared, joined or canonicalised: the kernel
-//! resolves it beneath the root's descriptor. What you type is the name; nothing is unescaped.
+//! resolves it under the root's descriptor. What you type is the name; nothing is unescaped.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ pub const KEY_LEN_MAX: usize = 4095;
 pub const COMPONENT_LEN_MAX: usize = 255;
 pub const DEPTH_MAX: usize = 64;
 /// The server's own directory. Refused as any component and in any letter case: a file system may ignore
-/// case, and a directory beneath the root may be the root of another server.
+/// case, and a directory under the root may be the root of another server.
 pub const RESERVED: &str = ".filewharf";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub struct Path {
 }
 
 impl fmt::Display for Path {
-    /// As it was written: a directory has a `/` behind its name.
+    /// As it was written: a directory has a `/` after its name.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let slash = if self.expected_kind == ExpectedKind::Dir && !self.key.is_root() { "/" } else { "" };
         write!(f, "{}{slash}", self.key)

@@ -106,7 +106,7 @@ pub fn hex(bytes: &[u8]) -> String {
     digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
 }
 
-/// The line behind a body: `sha256=HEX`.
+/// The line after a body: `sha256=HEX`.
 pub fn trailer(line: &[u8]) -> Result<[u8; 32], Failure> {
     std::str::from_utf8(line)
         .ok()

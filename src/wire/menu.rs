@@ -3,7 +3,7 @@
 //! Nothing on this wire has a delimiter: a word ends because no other word begins like it, a name
 //! ends at its extension, at the first byte that no name holds, or in silence. Every rule here
 //! gives the same answer however the bytes were cut: once it has decided on some bytes, more
-//! bytes behind them change nothing.
+//! bytes after them change nothing.
 
 #[cfg(test)]
 mod tests;
@@ -34,7 +34,7 @@ pub enum Class {
 /// What the front of some bytes is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Word<T> {
-    /// This word, so many bytes long.
+    /// This word, this many bytes long.
     Known(T, usize),
     /// It may become a word.
     Partial,
@@ -45,7 +45,7 @@ pub enum Word<T> {
 /// Where a name ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NameEnd {
-    /// Behind so many bytes.
+    /// After this many bytes.
     At(usize),
     /// More bytes are needed to tell, or silence.
     Open,
@@ -53,7 +53,7 @@ pub enum NameEnd {
     Never,
 }
 
-/// What is known about the bytes behind those that are shown.
+/// What is known about the bytes after those that are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Following {
     /// They may follow at once.

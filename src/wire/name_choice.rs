@@ -44,8 +44,8 @@ pub enum Cut<'a> {
 
 /// Finds the request at the front of `input`.
 ///
-/// A client that waits has sent nothing behind its request: the choice is the last thing there,
-/// and a name may hold `:put` itself. Behind the first `:PUT` of the other kind its content comes.
+/// A client that waits has sent nothing after its request: the choice is the last thing there,
+/// and a name may hold `:put` itself. After the first `:PUT` of the other kind its content comes.
 pub fn cut(input: &[u8], client: Client) -> Cut<'_> {
     let head = &input[..input.len().min(HEAD_LEN_MAX)];
     let first_put = (memchr::memchr_iter(b':', head)).find(|at| exact(&head[*at..]) == Some(Choice::Put));
@@ -69,8 +69,8 @@ fn request(input: &[u8], at: usize, used: usize) -> Cut<'_> {
     }
 }
 
-/// Where the choice stands that ends `input`, in whatever case. A line end behind `GET` was
-/// typed at a keyboard; behind `PUT` it is content.
+/// Where the choice stands that ends `input`, in whatever case. A line end after `GET` was
+/// typed at a keyboard; after `PUT` it is content.
 fn last(input: &[u8]) -> Option<usize> {
     let is_choice = |at: &usize| [&b":PUT"[..], b":GET"].iter().any(|choice| input[*at..].eq_ignore_ascii_case(choice));
     let line = input.strip_suffix(b"\n").map(|line| line.strip_suffix(b"\r").unwrap_or(line));

@@ -2,7 +2,7 @@
 //!
 //! Nothing separates the number from the content, and nothing separates a blank inside the name
 //! from the one before the number. But when the stream has ended its length is known: with the
-//! first `k` digits behind a blank read as the size, and `T` bytes behind that blank,
+//! first `k` digits after a blank read as the size, and `T` bytes after that blank,
 //!
 //! ```text
 //! number of the first k digits + k = T
@@ -19,7 +19,7 @@ use crate::wire::key::{self, COMPONENT_LEN_MAX};
 /// Most digits of a size: what 64 bits hold.
 pub const DIGITS_MAX: usize = 20;
 const NAME_LEN_MAX: usize = 1024;
-/// Behind so many bytes no head can end.
+/// After this many bytes no head can end.
 pub const HEAD_LEN_MAX: usize = NAME_LEN_MAX + 1 + DIGITS_MAX;
 /// Most places in one head where the name may end.
 pub const READINGS_MAX: usize = 16;
@@ -56,7 +56,7 @@ pub struct Head {
 pub struct Fit {
     pub key: Key,
     pub size: u64,
-    /// Where the content begins; everything behind it is content.
+    /// Where the content begins; everything after it is content.
     pub content: usize,
     /// Where the digits end: the content may begin before.
     pub digits_end: usize,
@@ -111,7 +111,7 @@ impl Head {
         }
     }
 
-    /// Keeps only what may belong to a name or a size, and what lies between. What is behind is
+    /// Keeps only what may belong to a name or a size, and what lies between. What is after is
     /// content in every reading.
     pub fn cut(&mut self) -> usize {
         let end = self.readings.last().map_or(0, |reading| reading.end);
@@ -209,7 +209,7 @@ fn name_reach(front: &[u8]) -> (usize, Edge) {
 
 /// Cuts a stream that has ended into several files, each with its head: clients that keep the
 /// connection between files are told apart by silences, but a network may have swallowed them. All
-/// digits behind the first blank are the size here, but in the last file: an upload that was cut
+/// digits after the first blank are the size here, but in the last file: an upload that was cut
 /// must not be taken for several small ones.
 pub fn chain(stream: &[u8]) -> Option<Vec<(Key, Vec<u8>)>> {
     let mut files = Vec::new();

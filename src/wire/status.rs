@@ -38,7 +38,7 @@ pub const fn retry_after_s(failure: Failure) -> Option<u32> {
     }
 }
 
-/// The words behind a status; they mean nothing to a program.
+/// The words after a status; they mean nothing to a program.
 pub const fn reason(code: u16) -> &'static str {
     match code {
         200 => "OK",

@@ -39,7 +39,7 @@ fn after_a_cut(make: &[&str], change: Change, options: &[&str]) -> Option<Vec<u8
     run(&["sync", "--file-system", &text(disk.path())]);
     // Acknowledged: this, or what replaces it, must be there for ever.
     client.put("/to/file", &content(3, 100));
-    // The server is not to go on before the cut is made, however long a sync takes: it ends in
+    // The server is not to continue before the cut is made, however long a sync takes: it ends in
     // this pause.
     let pause = "inject=renameat:delay_exit=600000000".to_owned();
     let options = ["-e".into(), "trace=renameat".into(), "-e".into(), pause];

@@ -33,7 +33,7 @@ pub fn while_full<T>(disk: &Mounted, leave: u64, full: impl FnOnce() -> T) -> T 
 }
 
 /// On a disk with less room than the upload: 507 or stored whole, the old file stays, nothing is
-/// left behind, reading goes on, and all is well once there is room again.
+/// left behind, reading continues, and all is well once there is room again.
 fn is_full_and_recovers(disk: &Mounted) {
     let root = disk.path().join("served");
     let server = Served::start(&root, &[]);
@@ -63,7 +63,7 @@ fn is_full_and_recovers(disk: &Mounted) {
                         continue;
                     }
                     told += 1;
-                    // A large body may go on while the answer is on its way, and then meets a reset.
+                    // A large body may continue while the answer is on its way, and then meets a reset.
                     let is_cut = matches!(reply, Reply::Cut { .. }) && len > 1 << 20;
                     assert!(reply == Reply::Refused(507) || is_cut, "{wire:?} {path}: {}", reply.words());
                     assert_eq!(before.map(|b| b.len()), after.map(|b| b.len()), "{path} was touched");

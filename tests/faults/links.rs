@@ -1,5 +1,5 @@
 //! Bad links, in network namespaces of their own: slow, lossy, in tiny segments, dead. And peers
-//! that know no manners, beside one that works and must go on.
+//! that know no manners, beside one that works and must continue.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -193,7 +193,7 @@ impl Canary {
     }
 }
 
-/// Runs `storm` beside a canary, whose work must go on; then everything must be as before.
+/// Runs `storm` beside a canary, whose work must continue; then everything must be as before.
 fn beside_a_canary(options: &[&str], what: &str, storm: impl FnOnce(&Served)) {
     let root = dir();
     std::fs::write(root.path().join("large"), content(1, 8 << 20)).expect("a file");

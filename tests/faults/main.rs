@@ -50,7 +50,7 @@
 //! | the process is stopped for longer than every deadline | a client that did its part meanwhile is served | `clocks::deadlines_that_passed_*` |
 //! | all dialects, broken connections, killed clients and servers, drains, a filling disk, hostile clients under limits | no loss, nothing torn, no leak | `soak` |
 //!
-//! Whatever is told is told in the line protocol and in HTTP: a conversation goes on behind a refusal
+//! Whatever is told is told in the line protocol and in HTTP: a conversation continues after a refusal
 //! where it may, and a body that broke off never looks whole. What needs nothing from outside is tried
 //! elsewhere: `grep -rn "covers: half-close" src tests`.
 //!

@@ -1,4 +1,4 @@
-//! Other file systems inside the served folder.
+//! Other file systems inside the served directory.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -42,7 +42,7 @@ fn list(server: &Served, dir: &str) -> String {
     String::from_utf8(client.bytes(len.unwrap_or_else(|| panic!("{head}")))).expect("text")
 }
 
-/// All that a client copies of the folder, which it says is complete.
+/// All that a client copies of the directory, which it says is complete.
 fn copied(server: &Served) -> tempfile::TempDir {
     let to = dir();
     let from = format!("{}/", server.address());
@@ -135,7 +135,7 @@ fn a_mount_inside_the_root_that_does_not_answer_holds_up_only_what_is_in_it() {
     let fetch = |wire: Wire, path: &str| Talker::new(wire, server.address()).fetch(path);
     assert_same(&fetch(Wire::Http, "/mount/sub0/file"), &content(0, 100_000), "before");
     remote.signal(Signal::STOP);
-    // Of more folders than there are disk workers.
+    // Of more directories than there are disk workers.
     let mut waiting: Vec<_> = (0..8)
         .flat_map(|n| Wire::BOTH.map(|wire| (n, wire)))
         .map(|(n, wire)| {

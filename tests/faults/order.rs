@@ -1,7 +1,7 @@
 //! The order of the system calls that a promise stands on: written, synced, named, its directory
 //! synced, and only then acknowledged.
 //!
-//! No kernel that goes on running shows a difference when one of these is missing or comes too
+//! No kernel that continues running shows a difference when one of these is missing or comes too
 //! late, and a power cut shows it only if it falls into a few milliseconds. Here every call is seen.
 
 use std::collections::BTreeMap;

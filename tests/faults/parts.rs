@@ -1,5 +1,5 @@
 //! Uploads in parts while the disk fails or the server dies: what was said to be safe stays, the client is told why
-//! it cannot go on, others are served, and the upload is gone on with as soon as the disk permits.
+//! it cannot continue, others are served, and the upload is gone on with as soon as the disk permits.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -70,7 +70,7 @@ impl Upload {
         let _ = writeln!(&stream, "STAT resume=token{} /{}", &self.name[6..], self.name);
         let mut line = String::new();
         let _ = BufReader::new(&stream).read_line(&mut line);
-        // It may have its name though it was refused: what failed came behind the rename.
+        // It may have its name though it was refused: what failed came after the rename.
         self.is_stored |= line.contains(" complete=1");
         match line.split(' ').find_map(|word| word.trim().strip_prefix("offset=")) {
             Some(offset) => self.safe(offset.parse().expect("an offset")),

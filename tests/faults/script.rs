@@ -102,7 +102,7 @@ pub fn all_served(told: &Told) -> bool {
 /// How sure one can be of a change that was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// It has not happened, and has left nothing behind.
+    /// It has not happened, and has left nothing after.
     IsCertain,
     /// It may be visible: the failure came after that.
     MayBeVisible,

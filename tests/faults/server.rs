@@ -108,7 +108,7 @@ impl Served {
     }
 
     /// Waits until every thread sleeps, and not only between two calls: a tracer that lets go in
-    /// the middle of a call leaves a wrong result behind.
+    /// the middle of a call leaves a wrong result after.
     pub fn wait_until_asleep(&self) {
         wait_until("the server sleeps", || self.is_asleep());
     }

@@ -48,7 +48,7 @@ pub enum Framing {
     Chunks,
 }
 
-/// What comes behind the head of a good reply.
+/// What comes after the head of a good reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expects {
     Body,
@@ -157,7 +157,7 @@ fn line(reader: &mut impl BufRead) -> Result<String, Reply> {
     Ok(text.strip_suffix('\r').unwrap_or(&text).to_owned())
 }
 
-/// Adds so many bytes to `body`; or how the stream ended before that.
+/// Adds this many bytes to `body`; or how the stream ended before that.
 fn take(reader: &mut impl BufRead, len: usize, mut body: Vec<u8>) -> Result<Vec<u8>, Reply> {
     let wanted = body.len() + len;
     let ended = reader.take(len as u64).read_to_end(&mut body);
@@ -265,7 +265,7 @@ fn is_timeout(error: &std::io::Error) -> bool {
     error.kind() == std::io::ErrorKind::WouldBlock
 }
 
-/// A client that goes on, on a new connection after each that ended.
+/// A client that continues, on a new connection after each that ended.
 pub struct Talker {
     wire: Wire,
     address: SocketAddr,

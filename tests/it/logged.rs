@@ -14,7 +14,7 @@ use log::{LevelFilter, Log, Metadata, Record};
 
 use support::rig::{Mode, Rig, STARTED_S};
 
-/// So much of a message is shown in its note.
+/// This much of a message is shown in its note.
 const SHOWN: usize = 120;
 
 thread_local! {
@@ -111,7 +111,7 @@ fn checked_ranges_of_a_file_that_follow_each_other_are_one_line() {
     check(&mut rig, &hole, &pieces);
     let cut = "get key=\"/no\" bytes=0 result=failed told=\"no such file or folder\" cause=\"memory\" ms=0";
     check(&mut rig, &(range(0, 19_999) + "GET /no\n"), &[pieces[0], cut]);
-    // Neither a pause between them nor another client changes anything, and a pause behind them does not count.
+    // Neither a pause between them nor another client changes anything, and a pause after them does not count.
     let (peer, other) = (rig.connect(), rig.connect());
     let _ = lines();
     for range in [range(0, 19_999), range(20_000, 59_999)] {
@@ -131,7 +131,7 @@ fn checked_ranges_of_a_file_that_follow_each_other_are_one_line() {
 enum Does {
     Says(Vec<u8>),
     Ends,
-    /// It is silent for so many milliseconds.
+    /// It is silent for this many milliseconds.
     Waits(u64),
     /// The server is asked to end.
     Drains,

@@ -13,7 +13,7 @@
 //! The platform itself is `support::memory`.
 //!
 //! `SIM_SEED=N cargo test --test sim replay` shows one seed; `SIM_SEEDS=N` (and `SIM_FROM=M`) runs
-//! so many. For many seeds: `cargo test --profile sim --test sim -- --nocapture`.
+//! this many. For many seeds: `cargo test --profile sim --test sim -- --nocapture`.
 #![allow(clippy::disallowed_methods, reason = "tests stand outside: they have clocks")]
 
 mod clients;

@@ -71,7 +71,7 @@ pub enum Shown<'a> {
     Bytes(&'a [u8]),
     /// Only its length.
     Len(u64),
-    /// A part of so many bytes altogether.
+    /// A part of this many bytes altogether.
     Part(u64, &'a [u8], u64),
 }
 
@@ -260,12 +260,12 @@ impl Model {
         self.by_key.keys().cloned().collect()
     }
 
-    /// Names that no client chose: messages kept, uploads that were cut in their name or behind it.
+    /// Names that no client chose: messages kept, uploads that were cut in their name or after it.
     fn is_known_odd(&self, key: &str, bytes: &[u8]) -> bool {
         if let Some(name) = key.strip_prefix("inbox/") {
             return name.ends_with(".json") || self.messages.contains(bytes);
         }
-        // The menu reads its words and the name behind them without a mark between.
+        // The menu reads its words and the name after them without a mark between.
         let spoken =
             |known: &str| format!("sendtext{known}").contains(key) || format!("sendimage{known}").contains(key);
         key.ends_with(".part") || self.by_key.keys().any(|known| spoken(known))

@@ -13,7 +13,7 @@ struct Said {
     finishing: u32,
     /// How many of those there have been.
     finishes: u32,
-    /// All of it may have been sent: then it may be stored, and the next request begins anew.
+    /// All of it may have been sent: then it may be stored, and the next request begins again.
     may_be_complete: bool,
     /// How often it has been known to be incomplete after that.
     era: u32,
@@ -59,9 +59,9 @@ impl Resumable {
         Ok(())
     }
 
-    /// A client may go on from an offset below `len`, so the upload was not complete then. (What is merely asked about may
-    /// be on its way to its final name.) The reply may be read long after it was sent: where another client has begun to
-    /// complete the upload since the request, or has done so, the reply says nothing of that.
+    /// A client may continue from an offset below `len`, so the upload was not complete then. (What is merely asked
+    /// about may be on its way to its final name.) The reply may be read long after it was sent: where another client
+    /// has begun to complete the upload since the request, or has done so, the reply says nothing of that.
     pub fn goes_on(&mut self, token: &str, offset: u64, len: u64, floor: Floor) {
         let said = self.said(token);
         if (1..len).contains(&offset) && offset >= floor.offset && floor.finishes == Some(said.finishes) {
@@ -70,7 +70,7 @@ impl Resumable {
         }
     }
 
-    /// A client goes on to the end.
+    /// A client continues to the end.
     pub fn finishes(&mut self, token: &str) {
         let said = self.said(token);
         said.finishing += 1;

@@ -20,9 +20,9 @@ use crate::trace::Trace;
 use crate::world::{Call, Crash, Item, World};
 use support::memory::platform::MemPlatform;
 
-/// With faults off, every goal is reached within so much virtual time.
+/// With faults off, every goal is reached within this much virtual time.
 const CALM_US: u64 = 3_000_000_000;
-/// And so many turns, lest a server that never sleeps goes on for ever.
+/// And this many turns, lest a server that never sleeps continues for ever.
 const CALM_TURNS: u64 = 2_000_000;
 
 /// What a run was.

@@ -95,7 +95,7 @@ impl World {
         }
     }
 
-    /// Puts something on the agenda, so many microseconds from now.
+    /// Puts something on the agenda, this many microseconds from now.
     pub fn at(&mut self, delay_us: u64, item: Item) {
         self.sequence += 1;
         self.agenda.insert((self.now_us + delay_us, self.sequence), item);
@@ -145,7 +145,7 @@ impl World {
         self.net.stale.clear();
     }
 
-    /// Time goes on until `to`, and everything happens that is due by then.
+    /// Time continues until `to`, and everything happens that is due by then.
     fn pass_until(&mut self, to: u64) {
         while let Some((&(at, sequence), &item)) = self.agenda.first_key_value() {
             if at > to {
@@ -201,7 +201,7 @@ impl World {
         }
     }
 
-    /// The server waits for something to happen, at most so long; `None` for ever.
+    /// The server waits for something to happen, at most this long; `None` for ever.
     fn wait_us(&mut self, timeout_us: Option<u64>, events: &mut Vec<Event>) {
         self.wake_touched();
         // Whoever waits for ever is woken for nothing now and then, so that a run can be judged.
@@ -211,7 +211,7 @@ impl World {
         self.disk.lagging = self.rng.chance(self.faults.lags);
         let jumps = self.rng.chance(self.faults.clock_jump);
         if jumps {
-            // The machine was busy elsewhere; the world went on meanwhile.
+            // The machine was busy elsewhere; the world continued meanwhile.
             let most = *self.rng.pick(&[100_000, 5_000_000, 400_000_000]);
             let jump = self.rng.range(1..=most);
             self.pass_until(self.now_us + jump);

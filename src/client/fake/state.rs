@@ -30,7 +30,7 @@ pub(crate) struct State {
     pub(crate) uploads: BTreeMap<(String, String), Kept>,
     /// Bytes received by uploads that can be resumed.
     pub(crate) received: u64,
-    /// So many of these uploads are stored, and the connection ends before the reply.
+    /// This many of these uploads are stored, and the connection ends before the reply.
     pub(crate) lose_confirmations: u32,
     /// Requests for digests are refused, as by a server that keeps none.
     pub(crate) knows_no_digests: bool,
@@ -41,18 +41,18 @@ pub(crate) struct State {
     pub(crate) connections: usize,
     /// The secret.
     pub(crate) token: Option<String>,
-    /// This reply is given to so many requests.
+    /// This reply is given to this many requests.
     pub(crate) refuse: Option<(u32, &'static str)>,
-    /// The next connections end after so many bytes of replies.
+    /// The next connections end after this many bytes of replies.
     pub(crate) cut_replies: VecDeque<u64>,
-    /// The next uploads end after so many bytes of their body.
+    /// The next uploads end after this many bytes of their body.
     pub(crate) cut_uploads: VecDeque<u64>,
-    /// One byte is flipped in so many of the next bodies, both ways.
+    /// One byte is flipped in this many of the next bodies, both ways.
     pub(crate) damage: u32,
-    /// An upload gets this answer after so many bytes of its body; then the connection closes, or
+    /// An upload gets this answer after this many bytes of its body; then the connection closes, or
     /// stays open unread.
     pub(crate) refuse_upload: Option<(u64, &'static str, bool)>,
-    /// After so many GETs, the next one finds the file changed.
+    /// After this many GETs, the next one finds the file changed.
     pub(crate) change_after: VecDeque<u32>,
     /// Names in one page of a listing.
     pub(crate) page: Option<usize>,

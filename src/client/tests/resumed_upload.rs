@@ -1,4 +1,4 @@
-//! Uploads that are cut off and go on, in one run and over several.
+//! Uploads that are cut off and continue, in one run and over several.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Seek as _, Write as _};

@@ -1,4 +1,4 @@
-//! TLS of the client: whom it trusts, and one connection. Plain connections never come here.
+//! TLS of the client: the certificates that it trusts, and one connection. Plain connections never come here.
 
 #[cfg(not(feature = "tls"))]
 mod absent;

@@ -22,7 +22,7 @@ pub struct TlsStream {
     session: ClientConnection,
     /// rustls reads 4 KiB at a time.
     socket: BufReader<TcpStream>,
-    /// Found behind content that was returned first.
+    /// Found after content that was returned first.
     failed: Option<io::Error>,
 }
 
@@ -82,7 +82,7 @@ impl TlsStream {
         }
     }
 
-    /// An error comes behind the content before it.
+    /// An error comes after the content before it.
     fn fail(&mut self, filled: usize, error: io::Error) -> io::Result<usize> {
         if filled == 0 {
             return Err(error);

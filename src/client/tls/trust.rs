@@ -1,5 +1,5 @@
-//! Whom a client trusts: files and the system's roots made into a configuration, and the check of the certificate
-//! of a server. Never opens a connection.
+//! The certificates that a client trusts: files and the system's roots made into a configuration, and the check of the
+//! certificate of a server. Never opens a connection.
 
 use std::fmt;
 use std::fs;

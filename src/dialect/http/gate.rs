@@ -103,7 +103,7 @@ enum Unknown {
     /// The secret is wrong.
     Wrong,
     Unchecked(Box<PasswordCheck>),
-    /// The client may try again after so many seconds.
+    /// The client may try again after this many seconds.
     Later(Failure, Option<u32>),
 }
 

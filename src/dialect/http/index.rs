@@ -53,7 +53,7 @@ pub fn row(page: &Page<'_>, entry: &Entry, out: &mut String) {
     let _ = writeln!(out, "{slash}</a>{:blanks$} {mtime} {size:>19}", "");
 }
 
-/// Appends what is behind the names.
+/// Appends what is after the names.
 pub fn end(page: &Page<'_>, out: &mut String) {
     if page.unlisted > 0 {
         let _ = writeln!(out, "{}", Unlisted(page.unlisted));

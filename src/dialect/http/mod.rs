@@ -176,7 +176,7 @@ impl Http {
         }
     }
 
-    /// Begins a request whose head has this length, unless a password in it has to be checked first.
+    /// Begins a request with a head of this length, unless a password in it has to be checked first.
     fn begin(&mut self, head: &Head<'_>, len: usize, context: &mut Context<'_>) -> Result<(usize, Action), HeadError> {
         self.identify(head, context)?;
         let policy = &self.listener.policy;

@@ -27,8 +27,8 @@ pub(super) fn health(head: &Head<'_>, response: &ResponseMeta, context: &mut Con
     Some(response.next_action())
 }
 
-/// The counters for Prometheus, if the head asks for them. With an access file, callers that may read the whole folder
-/// may read them.
+/// The counters for Prometheus, if the head asks for them. With an access file, callers that may read the whole
+/// directory may read them.
 pub(super) fn metrics(
     head: &Head<'_>,
     response: &ResponseMeta,

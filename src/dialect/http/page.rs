@@ -30,7 +30,7 @@ const SCRIPT: &str = concat!(
 pub struct Page<'a> {
     /// The directory; its address ends in `/`, because every link is relative to it.
     pub dir: &'a Key,
-    /// The name behind which this page begins.
+    /// The name after which this page begins.
     pub after: Option<&'a str>,
     pub visitor: &'a Visitor,
     /// The client may upload and delete.
@@ -43,7 +43,7 @@ pub struct Page<'a> {
     pub limit: usize,
     /// There are no names. Only known at the end, like `next`.
     pub empty: bool,
-    /// The name behind which the next page begins.
+    /// The name after which the next page begins.
     pub next: Option<&'a str>,
     /// How many names of the directory cannot be listed.
     pub unlisted: u64,
@@ -91,7 +91,7 @@ pub fn begin(page: &Page<'_>, out: &mut String) {
     render(page, TEMPLATE.split(ROWS).next().unwrap_or_default(), out);
 }
 
-/// Appends what is behind the rows.
+/// Appends what is after the rows.
 pub fn end(page: &Page<'_>, out: &mut String) {
     render(page, TEMPLATE.split(ROWS).nth(1).unwrap_or_default(), out);
 }

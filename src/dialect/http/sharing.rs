@@ -17,7 +17,7 @@ use crate::wire::range::decimal;
 pub(super) enum Offer<'a> {
     Nothing,
     Everything,
-    /// There are rules beneath, or this directory itself cannot be shared.
+    /// There are rules under, or this directory itself cannot be shared.
     ByName {
         rules: &'a Rules,
         caller: Caller,

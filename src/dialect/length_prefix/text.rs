@@ -11,7 +11,7 @@ const GREETED: &[u8] = b"Hello Server!";
 const GREETING: &[u8] = b"Hello Client!";
 /// The longest text that can be a request: its line ends with one byte more.
 const REQUEST_LEN_MAX: usize = grammar::LINE_LEN_MAX - 1;
-/// So much of a message is shown in the log, in bytes.
+/// This much of a message is shown in the log, in bytes.
 pub(super) const SHOWN_LEN_MAX: usize = 120;
 
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub(super) enum Purpose {
 /// Looks for the text that is greeted, whatever its pieces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Greeting {
-    /// So many bytes of it have just come.
+    /// This many bytes of it have just come.
     Matched(usize),
     Found,
 }

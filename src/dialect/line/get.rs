@@ -17,13 +17,13 @@ pub(super) struct GetExchange {
     pub(super) trailer: Trailer,
 }
 
-/// What is sent behind the body.
+/// What is sent after the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trailer {
     None,
     /// The digest of what was sent.
     Computed,
-    /// The same, where that is all of a file whose digest was kept.
+    /// The same, where that is all of a file with a kept digest.
     Kept([u8; 32]),
 }
 

@@ -65,7 +65,7 @@ pub(super) fn say_go(offset: u64, out: &mut Vec<u8>) {
     let _ = writeln!(out, "GO {offset}");
 }
 
-/// Behind `GO` for an upload that was complete already.
+/// After `GO` for an upload that was complete already.
 pub(super) fn say_complete(stored: Option<&Stored>, out: &mut Vec<u8>) {
     match stored {
         Some(stored) => say_stored(stored, out),

@@ -15,7 +15,7 @@ const CHUNK_LINE_LEN_MAX: usize = 16 + 2;
 pub(super) struct PutExchange {
     pub(super) key: Key,
     pub(super) framing: Framing,
-    /// `trailer=sha256`: a digest comes behind the body.
+    /// `trailer=sha256`: a digest comes after the body.
     pub(super) has_trailer: bool,
     /// The digest in the trailer, once that was read.
     trailer: Option<[u8; 32]>,
@@ -26,16 +26,16 @@ pub(super) struct PutExchange {
 /// What comes next of the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Framing {
-    /// So many bytes are left of the body.
+    /// This many bytes are left of the body.
     Counted(u64),
-    /// So many bytes are left of one chunk of a `PUT *`.
+    /// This many bytes are left of one chunk of a `PUT *`.
     Chunk(u64),
     /// A line with a chunk length.
     ChunkLine,
     TrailerLine,
     /// Nothing: all was read.
     Ended,
-    /// Nothing before the client was told `GO`; then a body of so many bytes, or of chunks.
+    /// Nothing before the client was told `GO`; then a body of this many bytes, or of chunks.
     NotBegun(Option<u64>),
 }
 
@@ -48,12 +48,12 @@ impl PutExchange {
         this
     }
 
-    /// What comes behind the last byte of content.
+    /// What comes after the last byte of content.
     const fn behind_content(&self) -> Framing {
         if self.has_trailer { Framing::TrailerLine } else { Framing::Ended }
     }
 
-    /// The client was told to go on behind so many bytes.
+    /// The client was told to continue after this many bytes.
     pub(super) fn go(&mut self, offset: u64) {
         self.framing = match self.framing {
             Framing::NotBegun(None) => Framing::ChunkLine,

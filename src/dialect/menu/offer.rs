@@ -7,7 +7,7 @@ use crate::object::{Key, Listing, Node};
 use crate::wire::key;
 use crate::wire::menu::Class;
 
-/// The clients receive a name, a list or a text once, with room for so many bytes.
+/// The clients receive a name, a list or a text once, with room for this many bytes.
 pub(super) const PACKET_LEN: usize = 1024;
 
 /// What the connections of one listener share.
@@ -110,7 +110,7 @@ fn add(listed: &mut Vec<Listed>, stem: &str, name: &str) -> bool {
     true
 }
 
-/// `cat  dog `: a blank behind each, another between, as the clients print it.
+/// `cat  dog `: a blank after each, another between, as the clients print it.
 pub(super) fn list_text(listed: &[Listed]) -> String {
     let labels: Vec<&str> = listed.iter().map(|one| &*one.label).collect();
     labels.join("  ") + " "

@@ -5,7 +5,7 @@ pub(super) const MISSING: &[u8] = b"File not found. Try again.";
 /// The content of an upload so far, compared with [`MISSING`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Body {
-    /// The first so many bytes of it.
+    /// The first this many bytes of it.
     Like(usize),
     Other,
 }

@@ -1,4 +1,4 @@
-//! The ways to tell the count at the front of a request from the name behind it.
+//! The ways to tell the count at the front of a request from the name after it.
 
 use std::collections::VecDeque;
 

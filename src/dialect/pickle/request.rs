@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use crate::error::Failure;
 use crate::wire::pickle::{Document, Value};
 
-/// So many entries of a dictionary are shown in the log.
+/// This many entries of a dictionary are shown in the log.
 const SHOWN_ENTRIES_MAX: usize = 8;
-/// So many characters of a key or value are shown in the log.
+/// This many characters of a key or value are shown in the log.
 const SHOWN_CHARS_MAX: usize = 40;
 
 #[derive(Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 
-/// The address behind `ADDR:PORT`: numbers, `localhost`, or, where the client and with it the system's resolver
+/// The address of `ADDR:PORT`: numbers, `localhost`, or, where the client and with it the system's resolver
 /// is part of the program, any name. The resolver is a sixteenth of a server that is linked statically.
 pub fn resolve(text: &str) -> io::Result<SocketAddr> {
     if let Ok(address) = text.parse() {

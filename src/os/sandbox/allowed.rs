@@ -3,7 +3,7 @@
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 
-/// What a server goes on to use.
+/// What a server continues to use.
 #[derive(Debug)]
 pub struct Allowed<'a> {
     /// The served directory.

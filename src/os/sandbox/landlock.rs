@@ -75,7 +75,7 @@ fn above(allowed: &Allowed<'_>) -> Option<OwnedFd> {
     (!is_top(&above)).then_some(above)
 }
 
-/// True for the directory that all files are beneath: a right there is a right to everything.
+/// True for the directory that all files are under: a right there is a right to everything.
 fn is_top(dir: &OwnedFd) -> bool {
     let id = |fd: &OwnedFd| fstat(fd.as_fd()).ok().map(|stat| (stat.st_dev, stat.st_ino));
     let top = open(Path::new("/")).ok().and_then(|top| id(&top));

@@ -1,5 +1,5 @@
 //! System calls (seccomp(2)): a list of those that a running server makes. All others fail with EPERM, and those with
-//! which an intruder would go on end the process.
+//! which an intruder would continue end the process.
 //!
 //! A filter sees numbers, not memory: which files are opened is for Landlock to decide.
 
@@ -73,7 +73,7 @@ const SYNC_FILE_RANGE: c_long = 84;
 #[cfg(not(target_arch = "aarch64"))]
 const SYNC_FILE_RANGE: c_long = libc::SYS_sync_file_range;
 
-/// libc starts a thread with `clone` where the kernel does not know this one, whose flags a filter cannot see.
+/// libc starts a thread with `clone` where the kernel does not know this one; a filter cannot see its flags.
 const LACKING: &[c_long] = &[libc::SYS_clone3];
 
 /// No mistake leads to these.

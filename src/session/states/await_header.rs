@@ -13,7 +13,7 @@ use crate::session::cx::Cx;
 use crate::session::state::{AwaitHeader, SlotRequest};
 use crate::session::step::{Consumed, Step};
 
-/// A message longer than a head must be complete within so many times `Limits::stall_timeout`.
+/// A message longer than a head must be complete within this many times `Limits::stall_timeout`.
 const GATHER_STALLS: u32 = 5;
 
 impl Behavior for AwaitHeader {

@@ -143,7 +143,7 @@ impl SlotRequest {
         matches!(self, Self::Command(Command::Put(_) | Command::Append(_)) | Self::Store(..))
     }
 
-    /// Bytes of heap behind the content that waits with it.
+    /// Bytes of heap after the content that waits with it.
     pub(in crate::session) const fn content_bytes(&self) -> usize {
         match self {
             Self::Store(_, content) => content.capacity(),

@@ -1,5 +1,5 @@
-//! The body is complete: once every write has ended, it is verified and committed. An upload that is joined from others
-//! has no body; its bytes are copied here, a step at a time.
+//! The body is complete: once every write has ended, it is verified and committed. An upload that is concatenated from
+//! others has no body; its bytes are copied here, a step at a time.
 
 use crate::error::{CloseReason, Failure};
 use crate::object::Precondition;

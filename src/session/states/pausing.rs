@@ -67,7 +67,7 @@ impl Pausing {
         matches!(self.stage, PauseStage::Unacknowledged(at) if at <= now) && common.data.outbox.is_empty()
     }
 
-    /// So many bytes have not been acknowledged yet.
+    /// This many bytes have not been acknowledged yet.
     pub(in crate::session) fn checked(&mut self, unacknowledged: usize, cx: &Cx<'_>) {
         self.stage = match unacknowledged {
             0 => PauseStage::Until(cx.now + self.delay),

@@ -240,7 +240,7 @@ impl Receiving {
                 common.fail_inside("a part of an upload that cannot take one", cx)
             }
             (action, None, _) => Step::Obey(action),
-            // The next request may go on with this very upload: it begins when this one has let go.
+            // The next request may continue with this very upload: it begins when this one has let go.
             (action, Some(file), _) => {
                 common.data.ops.push_back(Op::EndPart { file, end: PartEnd::Keep });
                 Step::enter(Box::new(Saving::Ending(AfterSaving::Obey(action, id))))
@@ -248,7 +248,7 @@ impl Receiving {
         }
     }
 
-    /// True if the upload is complete behind this part, as far as that is known.
+    /// True if the upload is complete after this part, as far as that is known.
     pub(in crate::session) fn completes(&self) -> bool {
         match &self.target {
             Target::Part(part) => match part.ends {
@@ -260,7 +260,7 @@ impl Receiving {
         }
     }
 
-    /// The next step of an upload that is joined from others, until all of them are in it.
+    /// The next step of an upload that is concatenated from others, until all of them are in it.
     pub(super) fn join_due(&self) -> Option<Op> {
         match &self.target {
             Target::Part(part) if part.ends == Ends::Joined && !self.upload.is_at_its_end() => {

@@ -23,7 +23,7 @@ use crate::session::state::{Pausing, Sending, SlotRequest, Supply};
 use crate::session::step::Step;
 use crate::transfer::{Hasher, MinRate};
 
-/// Found cold so many times in a row, a file is read into chunks instead: some file systems never keep a page.
+/// Found cold this many times in a row, a file is read into chunks instead: some file systems never keep a page.
 const COLD_MAX: u8 = 3;
 /// How much of a file is brought into the page cache at once, in bytes.
 const WARM_BYTES: u64 = 1024 * 1024;

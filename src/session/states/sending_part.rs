@@ -1,4 +1,4 @@
-//! A part of a long reply is sent; the next part needs a slot anew, so that a client that reads slowly does not keep
+//! A part of a long reply is sent; the next part needs a slot again, so that a client that reads slowly does not keep
 //! the slot of a long reply from others.
 
 use std::time::Instant;

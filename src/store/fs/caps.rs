@@ -1,4 +1,4 @@
-//! What the kernel and the file system beneath the root can do, found out once at start.
+//! What the kernel and the file system under the root can do, found out once at start.
 //!
 //! Everything that is missing has a portable way that is used instead; here it is said so in the
 //! log, once, and nowhere else.

@@ -1,10 +1,10 @@
-//! A disk that failed, between servers that share the folder.
+//! A disk that failed, between servers that share the directory.
 //!
 //! A sync that fails is reported to the server that asked for it, and perhaps to no other; later syncs of others may
 //! succeed without the pages that were lost. So the server that saw it leaves the mark `.filewharf/DEGRADED`: a line for
-//! each server that was there then, with the name of its staging folder and the ctime of the lock in it, as a name may
-//! be used again. The mark counts while one of them lives, which that lock tells. It is renamed into place, so it is never read in part, and it is not removed: a
-//! mark without a living server says nothing.
+//! each server that was there then, with the name of its staging directory and the ctime of the lock in it, as a name
+//! may be used again. The mark counts while one of them lives, which that lock tells. It is renamed into place, so it
+//! is never read in part, and it is not removed: a mark without a living server says nothing.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -91,7 +91,7 @@ fn changed_ns(stat: &Stat) -> i128 {
     i128::from(stat.st_ctime as i64) * 1_000_000_000 + stat.st_ctime_nsec as i128
 }
 
-/// True while the server with this staging folder holds the lock that was changed then.
+/// True while the server with this staging directory holds the lock that was changed then.
 fn lives(root: BorrowedFd<'_>, name: &str, changed: &str) -> Result<bool, Errno> {
     let path = format!("{RESERVED}/{STAGING}/{name}/{LOCK}");
     let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;

@@ -10,8 +10,8 @@
 //! and a table tells of the files of one file system only.
 //!
 //! Recorded when a staged file gets its name, which no other program can have opened. A write in the same tick of the
-//! clock as the rename would leave the ctime as it is; but it sets the mtime to that tick, and a file whose mtime
-//! is its ctime is not recorded (see [`before`]).
+//! clock as the rename would leave the ctime as it is; but it sets the mtime to that tick, and a file with an mtime
+//! that is its ctime is not recorded (see [`before`]).
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;

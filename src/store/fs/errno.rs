@@ -14,7 +14,7 @@ pub(crate) const TARGET: &str = "filewharf::store";
 /// A call that failed, and how.
 pub(crate) type SiteErrno = (&'static str, Errno);
 
-/// A name that no file system beneath us takes.
+/// A name that no file system under us takes.
 const NAME_TOO_LONG: Failure = Failure::Malformed("a name in the path is longer than the file system takes");
 /// A name that this file system does not take, such as `a:b` on FAT.
 const NAME_NOT_TAKEN: Failure = Failure::Malformed("the file system does not take a name in the path");

@@ -9,7 +9,7 @@ use crate::error::{Failure, StoreError};
 use crate::platform::Health;
 use crate::store::fs::errno::TARGET;
 
-/// So many commits that fail inside, with none between that succeeds, are a failure of the store.
+/// This many commits that fail inside, with none between that succeeds, are a failure of the store.
 const COMMITS_MAX: u32 = 3;
 
 /// Whether changes are accepted, and why not.
@@ -17,7 +17,7 @@ const COMMITS_MAX: u32 = 3;
 pub(crate) struct StoreHealth {
     read_only: bool,
     degraded: AtomicBool,
-    /// The same for another server of the folder that lives.
+    /// The same for another server of the directory that lives.
     degraded_elsewhere: AtomicBool,
     /// The path of the root does not lead to it.
     gone: AtomicBool,
@@ -86,7 +86,7 @@ impl StoreHealth {
         was_accepted
     }
 
-    /// Whether the disk has failed for another server of the folder that lives.
+    /// Whether the disk has failed for another server of the directory that lives.
     pub(crate) fn is_degraded_elsewhere(&self, is: bool) {
         if self.degraded_elsewhere.swap(is, AcqRel) != is && is {
             log::error!(

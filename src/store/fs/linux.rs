@@ -14,7 +14,7 @@ use crate::store::fs::stat::At;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Resolve {
-    /// Follow links that stay beneath the root.
+    /// Follow links that stay under the root.
     pub(crate) links: bool,
     /// Say `EAGAIN` instead of reading a disk.
     pub(crate) cached: bool,
@@ -247,7 +247,7 @@ mod native {
         file_system(file) == Some(kinds::BTRFS)
     }
 
-    /// True if [`enter_tree`] waits for the tree. Before Linux 6.1 the call behind it waits
+    /// True if [`enter_tree`] waits for the tree. Before Linux 6.1 the call after it waits
     /// for the pages only, and their extents enter the tree a moment later.
     pub(crate) fn can_enter_tree() -> bool {
         is_since(rustix::system::uname().release().to_bytes(), (6, 1))

@@ -98,7 +98,7 @@ impl FileSystem {
                 }
                 entries.push(entry);
             }
-            // A peer goes on behind the last name of a page, so an empty one must be the end.
+            // A peer continues after the last name of a page, so an empty one must be the end.
             match window.next() {
                 // Whether more follows is then to be seen from what is shown.
                 Some(_) if entries.len() >= limit.max(1) && hides.is_none() => {
@@ -121,7 +121,7 @@ impl FileSystem {
         dir.is_ok_and(|names| !names.zip(0..).any(|(entry, nth)| nth == LOOKED_THROUGH_MAX || is_listed(entry)))
     }
 
-    /// The names behind `after`, or the first of them: kept from before, or read.
+    /// The names after `after`, or the first of them: kept from before, or read.
     #[allow(clippy::disallowed_methods, reason = "compared with the times of a directory")]
     fn window(&self, dir: BorrowedFd<'_>, path: &str, after: &str) -> Result<Arc<Window>, StoreError> {
         let look = || fstat(dir).map_err(|e| errno::broken("fstat folder", path, e));
@@ -145,7 +145,7 @@ impl FileSystem {
         Ok(window)
     }
 
-    /// Offers every name of a directory behind `after` that may be listed.
+    /// Offers every name of a directory after `after` that may be listed.
     fn gather(&self, dir: BorrowedFd<'_>, path: &str, after: &str, names: &mut Gather) -> Result<(), StoreError> {
         self.windows.count_read();
         // Not opened again: that takes the permission to search it, and its names can be read without.

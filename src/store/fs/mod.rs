@@ -1,4 +1,4 @@
-//! The file system beneath the root: opening names, reading, listing, and what the kernel offers.
+//! The file system under the root: opening names, reading, listing, and what the kernel offers.
 
 pub(crate) mod caps;
 pub(crate) mod degraded;

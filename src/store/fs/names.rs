@@ -147,7 +147,7 @@ const TYPE_SHIFT: u32 = 14;
 /// Names without an allocation for each.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
-    /// Each name behind its length.
+    /// Each name after its length.
     text: Vec<u8>,
     /// Where in `text` each begins.
     at: Vec<u32>,
@@ -191,7 +191,7 @@ impl Names {
         self.text.capacity() + self.at.capacity() * size_of::<u32>()
     }
 
-    /// Those behind this one.
+    /// Those after this one.
     pub(crate) fn behind<'a>(&'a self, after: &str) -> impl Iterator<Item = &'a str> + use<'a> {
         self.typed_behind(after).map(|(name, _)| name)
     }
@@ -225,7 +225,7 @@ fn type_at(text: &[u8], at: u32) -> Type {
     }
 }
 
-/// A part of a directory: every name behind `after` up to its last one.
+/// A part of a directory: every name after `after` up to its last one.
 #[derive(Debug)]
 pub(crate) struct Window {
     pub(crate) dir: DirId,
@@ -240,12 +240,12 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    /// Its names behind this one.
+    /// Its names after this one.
     pub(crate) fn behind(&self, after: &str) -> impl Iterator<Item = (&str, Type)> {
         self.names.typed_behind(after)
     }
 
-    /// The name behind which the directory goes on.
+    /// The name after which the directory continues.
     pub(crate) fn next(&self) -> Option<&str> {
         if self.complete { None } else { self.names.last() }
     }
@@ -272,7 +272,7 @@ impl Windows {
         Self { bounds: Bounds::of(limits), kept: Mutex::default(), reads: AtomicU64::new(0) }
     }
 
-    /// The window with the names behind `after`, while the directory has these times.
+    /// The window with the names after `after`, while the directory has these times.
     pub(crate) fn find(&self, dir: DirId, times: Times, after: &str) -> Option<Arc<Window>> {
         let mut kept = lock(&self.kept);
         kept.retain(|window| window.dir != dir || window.times == times);

@@ -160,7 +160,7 @@ impl FileSystem {
     }
 
     /// Reads from the loop. With `trusted` the range was brought into memory a moment ago, so
-    /// waiting is all but impossible, and giving up again could go on for ever.
+    /// waiting is all but impossible, and giving up again could continue for ever.
     pub(crate) fn read_now(
         &self,
         file: &OpenFile,
@@ -299,7 +299,7 @@ impl OpenFile {
         frees.then_some(self.fd)
     }
 
-    /// Reads up to `len` bytes behind what the chunk holds.
+    /// Reads up to `len` bytes after what the chunk holds.
     pub(crate) fn fill(&self, offset: u64, len: usize, chunk: &mut Chunk) -> Result<(), StoreError> {
         let mut done = 0;
         loop {
@@ -340,7 +340,7 @@ impl OpenFile {
     }
 }
 
-/// What of `content` is behind `offset`.
+/// What of `content` is after `offset`.
 pub(crate) fn tail(content: &[u8], offset: u64) -> &[u8] {
     usize::try_from(offset).ok().and_then(|at| content.get(at..)).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! From a name to a descriptor, beneath the root and never out of it.
+//! From a name to a descriptor, under the root and never out of it.
 //!
 //! The kernel resolves (`openat2`), or each component is opened without following a link. No two
 //! paths are ever joined for a system call on behalf of a change, compared or canonicalised.

@@ -1,6 +1,6 @@
 //! The served directory and what was found out about it at start.
 //!
-//! Fixed after the start, or behind a lock that is held for a few instructions.
+//! Fixed after the start, or under a lock that is held for a few instructions.
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -71,7 +71,7 @@ pub(crate) fn is_mount_point(dir: BorrowedFd<'_>) -> bool {
     above.is_ok_and(|above| fstat(dir).is_ok_and(|dir| above.st_dev != dir.st_dev))
 }
 
-/// The file system beneath the root, as all threads see it.
+/// The file system under the root, as all threads see it.
 #[derive(Debug)]
 pub(crate) struct FileSystem {
     /// Another descriptor of the served directory where the first has become stale.
@@ -175,7 +175,7 @@ impl FileSystem {
         errno::broken(site, path, errno)
     }
 
-    /// No change is accepted from now on, here and by the other servers of the folder.
+    /// No change is accepted from now on, here and by the other servers of the directory.
     pub(crate) fn degrade(&self, site: &'static str, cause: Errno) {
         if self.health.degrade(site, cause)
             && self.shared
@@ -185,7 +185,7 @@ impl FileSystem {
         }
     }
 
-    /// Finds out whether the disk has failed for another server of the folder.
+    /// Finds out whether the disk has failed for another server of the directory.
     pub(crate) fn look_elsewhere(&self) {
         if self.shared {
             match self.mark.counts(self.root().fd.as_fd()) {

@@ -18,8 +18,8 @@ pub(crate) enum Scope {
 /// How the content of a file and the names in directories get to the disk.
 ///
 /// Where a sync writes a log of single files (btrfs), that log is not used: replayed after a power cut,
-/// it can undo one half of a move whose other half it does not hold, and it was seen to forget a name
-/// whose directory had been synced. There the content only enters the tree, which is in memory, and one sync
+/// it can undo one half of a move without holding the other half, and it was seen to forget a name
+/// although its directory had been synced. There the content only enters the tree, which is in memory, and one sync
 /// of the whole file system, instead of those of directories, brings the tree to the disk: every change up to
 /// then, or none.
 #[derive(Clone, Copy, Debug)]

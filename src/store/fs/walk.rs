@@ -1,4 +1,4 @@
-//! A walk through the directories beneath a path, a step at a time, in bounded memory; never follows a link. Directories
+//! A walk through the directories under a path, a step at a time, in bounded memory; never follows a link. Directories
 //! come in the order of their components, each before those in it; the files of one come before these, in byte order.
 //!
 //! So every name is either before the cursor of the walk or after it. What the server does not show, its own directory
@@ -25,7 +25,7 @@ const DIRS_BYTES_MIN: usize = 1024;
 /// Memory of one walk, for the accounting: a path has at most half as many directories as bytes.
 pub const WALK_BYTES: usize = FILES_BYTES + DIRS_BYTES + 2 * 1024 * 1024;
 
-/// A path whose byte order is that of its components: no name has a control character.
+/// A path in a form in which byte order is that of its components: no name has a control character.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place(Box<str>);
 

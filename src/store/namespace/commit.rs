@@ -29,7 +29,7 @@ use crate::store::staging::parents::ResolvedParent;
 use crate::store::staging::pending_syncs::{Change, PendingSyncs};
 use crate::store::staging::staged::Staged;
 
-/// Times the directories are made anew when they are removed meanwhile.
+/// Times the directories are made again when they are removed meanwhile.
 const PUBLISH_TRIES: u32 = 8;
 
 /// An upload that is complete.
@@ -80,7 +80,7 @@ impl Namespace {
     }
 
     /// The same for a file that the caller keeps if this fails. `ready` is called once the content is complete; its result
-    /// is dropped before this returns an error. `parts`: what the uploads hold that it is joined from.
+    /// is dropped before this returns an error. `parts`: what the uploads hold that it is concatenated from.
     pub(crate) fn commit_when<T>(
         &self,
         staged: &Staged,

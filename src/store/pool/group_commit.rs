@@ -1,7 +1,7 @@
 //! Group commit: changes in the same directory share one `fsync` of it.
 //!
 //! The first worker to need the sync of a directory leads: it takes all changes that wait, syncs once, and
-//! does so again while more came. The others go on with other jobs. A sync only counts for changes that
+//! does so again while more came. The others continue with other jobs. A sync only counts for changes that
 //! were registered before it began.
 
 use std::sync::Arc;

@@ -35,11 +35,11 @@ pub(crate) enum Job {
     },
     /// Close a file that has lost its name, which frees its blocks.
     Free(OwnedFd),
-    /// Go on with the syncs of a change.
+    /// Continue with the syncs of a change.
     FinishChange(Pending),
     /// Try whether uploads can be stored again.
     Probe,
-    /// Look at what other servers of the folder have left for this one.
+    /// Look at what other servers of the directory have left for this one.
     Look,
     /// A step of the removal of leftovers.
     Sweep(Sweep, Option<DirHash>),

@@ -1,4 +1,4 @@
-//! A look at the path of the root, once a second, and at what other servers of the folder have left.
+//! A look at the path of the root, once a second, and at what other servers of the directory have left.
 //!
 //! All names are resolved from an open directory, so that another program that moves or replaces it is not followed:
 //! its files would be served, and its place written to, though its path leads elsewhere. While it does, nothing is
@@ -45,7 +45,7 @@ impl Pool {
         }
     }
 
-    /// Finds the uploads that another server of the folder wants, for the loop.
+    /// Finds the uploads that another server of the directory wants, for the loop.
     pub(crate) fn look_for_wanted(&self, volume: &Volume) {
         if !self.fs.shared {
             return;

@@ -32,7 +32,7 @@ impl Pool {
     /// The queue for an operation.
     pub(crate) fn queue_of(&self, op: &Op) -> WorkQueue {
         match op {
-            // A flush waits for the disk as long as a sync does: reads must not queue behind it.
+            // A flush waits for the disk as long as a sync does: reads must not queue after it.
             Op::Commit { .. } | Op::Flush { .. } | Op::Store { .. } => WorkQueue::Sync,
             Op::OpenUpload { .. } | Op::Checkpoint { .. } | Op::EndPart { .. } | Op::RemoveUpload { .. } => {
                 WorkQueue::Sync

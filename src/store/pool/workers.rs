@@ -125,7 +125,7 @@ impl<J> Queue<J> {
         self.lists_len.store(inside.lists.len() + inside.held[1], Ordering::Relaxed);
     }
 
-    /// The next job for a worker whose last one was `done`.
+    /// The next job for a worker that has `done` its last one.
     fn take(&self, done: Option<Taken>) -> Option<(Taken, J)> {
         let mut inside = lock(&self.inside);
         if let Some(done) = done {
@@ -163,7 +163,8 @@ impl<J> Inside<J> {
         }
     }
 
-    /// The next job whose directory has not its share of the workers. Those of others are held until one of them ends.
+    /// The next job of a directory that uses less than its share of the workers. Those of others are held until one of
+    /// them ends.
     fn begin(&mut self, kind: WorkQueue) -> Option<(Taken, J)> {
         loop {
             let next = self.turns(kind).pop()?;
@@ -397,7 +398,7 @@ mod tests {
         }
         assert_eq!(queue.take(None), took(WorkQueue::Io, 10));
         assert_eq!(queue.take(None), took(WorkQueue::Io, 11));
-        // One list has ended. The other goes on, so opens come first.
+        // One list has ended. The other continues, so opens come first.
         assert_eq!(queue.take(Some(Taken { kind: WorkQueue::List, dir: None })), took(WorkQueue::Io, 12));
         // No list is at work: one begins though an open waits; then the open has its turn.
         assert_eq!(queue.take(Some(Taken { kind: WorkQueue::List, dir: None })), took(WorkQueue::List, 2));

@@ -1,7 +1,7 @@
 //! The numbers of all quotas, of bytes or of names: those stored, those of changes under way, and those that uploads hold. Pure: it locks
 //! nothing and touches no file.
 //!
-//! What is stored beneath a prefix never grows over its quota by a change of this process: all that may still come is
+//! What is stored under a prefix never grows over its quota by a change of this process: all that may still come is
 //! counted before, in one step for all quotas on the way up.
 
 use std::collections::BTreeMap;
@@ -28,7 +28,7 @@ pub(crate) struct Account {
     pub(crate) pending: u64,
     /// Held for uploads.
     pub(crate) reserved: u64,
-    /// Folders that were moved within it.
+    /// Directories that were moved within it.
     pub(crate) moves: u64,
     /// When it is counted again.
     due: Instant,
@@ -54,7 +54,7 @@ pub(crate) struct Books {
     pub(crate) changes: Vec<Change>,
     /// How often other quotas were set.
     pub(crate) sets: u64,
-    /// Folders that are being moved.
+    /// Directories that are being moved.
     pub(crate) moving: usize,
     pub(crate) cursor: Option<Cursor>,
 }
@@ -69,11 +69,11 @@ pub(crate) struct Counted {
     pub(crate) now: u64,
 }
 
-/// The count was given up: a folder was moved, or other quotas hold.
+/// The count was given up: a directory was moved, or other quotas hold.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct GivenUp;
 
-/// What follows behind a folder.
+/// What follows after a directory.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Then {
     Dir(String),
@@ -110,7 +110,7 @@ impl Books {
         self.give_up_count();
     }
 
-    /// The accounts of all prefixes that a path is beneath, itself included.
+    /// The accounts of all prefixes that a path is under, itself included.
     pub(crate) fn covering(&self, path: &str) -> Vec<AccountId> {
         let mut found = Vec::new();
         let mut front = Some(path);
@@ -205,7 +205,7 @@ impl Books {
     }
 
     /// Refuses to store a file of this length in place of one of the other, of which `own` is held by the upload and
-    /// `credit` by those that it is joined from.
+    /// `credit` by those that it is concatenated from.
     pub(crate) fn admit_store(
         &self,
         id: AccountId,
@@ -293,7 +293,7 @@ impl Books {
         self.count(number).map(Cursor::files_are_done)
     }
 
-    /// Goes on to the next folder, or ends the count.
+    /// Continues to the next directory, or ends the count.
     pub(crate) fn next_dir(
         &mut self,
         number: u64,

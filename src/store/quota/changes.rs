@@ -1,4 +1,4 @@
-//! Changes of names under way: what they store counts from before the system call, what they remove until behind it.
+//! Changes of names under way: what they store counts from before the system call, what they remove until after it.
 
 use crate::error::Failure;
 use crate::store::fs::walk::Place;
@@ -31,7 +31,7 @@ impl Books {
         Ok(self.begin(path, (before, Some(after)), parts))
     }
 
-    /// A file of so many bytes is about to lose its name.
+    /// A file of this many bytes is about to lose its name.
     pub(crate) fn begin_remove(&mut self, path: &str, before: u64) -> Option<u64> {
         let parts = self.covering(path).into_iter().map(|account| Part { account, pending: 0, own: 0 });
         let parts: Vec<_> = parts.collect();
@@ -104,7 +104,7 @@ impl Books {
         let is_elsewhere = change.moves != self.moves(&change.parts);
         let Some(cursor) = &mut self.cursor else { return };
         if is_elsewhere {
-            // Its name may be another by now, or beneath a prefix that it does not know of.
+            // Its name may be another by now, or under a prefix that it does not know of.
             self.give_up_count();
             return;
         }
@@ -126,19 +126,19 @@ impl Books {
         }
     }
 
-    /// Grows with each move of a folder that may have moved a name with these parts, and with other quotas.
+    /// Grows with each move of a directory that may have moved a name with these parts, and with other quotas.
     fn moves(&self, parts: &[Part]) -> u64 {
         let accounts = parts.iter().filter_map(|part| self.accounts.get(&part.account));
         self.sets + accounts.map(|account| account.moves).sum::<u64>()
     }
 
-    /// Refuses new folders until the first count has ended, since enough of them make it begin anew.
+    /// Refuses new directories until the first count has ended, since enough of them make it begin again.
     pub(crate) fn check_counted(&self, path: &str) -> Result<(), Failure> {
         let is_counted = |id: &AccountId| self.accounts[id].stored.is_some();
         if self.covering(path).iter().all(is_counted) { Ok(()) } else { Err(Failure::Counting) }
     }
 
-    /// A folder was made.
+    /// A directory was made.
     pub(crate) fn made_dir(&mut self, path: &str) {
         let covering = self.covering(path);
         let Some(cursor) = self.cursor.as_mut().filter(|cursor| covering.contains(&cursor.account)) else { return };
@@ -147,7 +147,7 @@ impl Books {
         }
     }
 
-    /// A folder is about to be moved within these accounts; `None` if that concerns no quota.
+    /// A directory is about to be moved within these accounts; `None` if that concerns no quota.
     pub(crate) fn begin_move_dir(&mut self, from: &str, to: &str) -> Result<Option<Vec<AccountId>>, Failure> {
         let (source, target) = (self.covering(from), self.covering(to));
         if source.iter().any(|id| !target.contains(id)) || target.iter().any(|id| !source.contains(id)) {
@@ -174,7 +174,7 @@ impl Books {
         self.give_up_count_of(within);
     }
 
-    /// Where a folder is in the order of the count changes, and all that is in it.
+    /// Where a directory is in the order of the count changes, and all that is in it.
     fn give_up_count_of(&mut self, accounts: &[AccountId]) {
         if self.cursor.as_ref().is_some_and(|cursor| accounts.contains(&cursor.account)) {
             self.give_up_count();

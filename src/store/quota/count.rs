@@ -1,6 +1,6 @@
 //! Counts the bytes of all files under a prefix, a step at a time, in bounded memory. What is mounted inside counts; a
 //! step does not go from one file system into another, as it may have to wait there. What the server does not show, its
-//! own folder included, does not count.
+//! own directory included, does not count.
 //!
 //! Changes of this process meanwhile are counted by it or by their own end, see `cursor`; those of other programs as it
 //! happens to find them.
@@ -19,7 +19,7 @@ use crate::store::quota::books::{Counted, GivenUp, Then};
 use crate::store::quota::cursor::Next;
 use crate::store::quota::ledger::Quotas;
 
-/// Time after which a step ends: other jobs of the worker wait so long.
+/// Time after which a step ends: other jobs of the worker wait this long.
 const STEP: Duration = Duration::from_millis(1);
 /// Names looked at between two looks at the clock.
 const STEP_NAMES: usize = 32;
@@ -37,9 +37,9 @@ pub(crate) struct Count {
 enum Stage {
     /// The prefix may be a file.
     Prefix,
-    /// Or a folder.
+    /// Or a directory.
     First,
-    /// This folder follows, which may be on another file system than the one before.
+    /// This directory follows, which may be on another file system than the one before.
     Enter(Box<str>),
     Walk,
 }
@@ -94,7 +94,7 @@ impl Count {
         })
     }
 
-    /// Looks at one file, or goes on to the next folder.
+    /// Looks at one file, or continues to the next directory.
     pub(crate) fn advance(&mut self, fs: &FileSystem, quotas: &Quotas) -> Result<Option<Counted>, GivenUp> {
         match std::mem::replace(&mut self.stage, Stage::Walk) {
             Stage::Prefix => {
@@ -136,7 +136,7 @@ impl Count {
         }
     }
 
-    /// Goes on to the next folder: `read`, or one that was made since.
+    /// Continues to the next directory: `read`, or one that was made since.
     fn visit(&mut self, read: Option<&str>, quotas: &Quotas) -> Result<Option<Counted>, GivenUp> {
         Ok(match quotas.books().next_dir(self.number, read, (clock(), quotas.interval))? {
             Then::Counted(counted) => Some(counted),
@@ -148,7 +148,7 @@ impl Count {
     }
 }
 
-/// Looks at the next file of a folder, if there is one.
+/// Looks at the next file of a directory, if there is one.
 fn look(
     quotas: &Quotas,
     number: u64,

@@ -1,16 +1,16 @@
 //! How far a count of one prefix has come: which names it has looked at, so that a change beside it is counted once.
 //!
-//! Folders are visited in the order of their components, each before those in it, and the files of one in the order
-//! of their names. So every name is either behind the cursor or ahead of it.
+//! Directories are visited in the order of their components, each before those in it, and the files of one in the order
+//! of their names. So every name is either after the cursor or ahead of it.
 
 use std::collections::BTreeSet;
 
 use crate::config::QuotaUnit;
 use crate::store::fs::walk::Place;
 
-/// Folders that were made ahead of the cursor and that it keeps: with more, the count begins anew.
+/// Directories that were made ahead of the cursor and that it keeps: with more, the count begins again.
 const NEW_DIRS_MAX: usize = 1024;
-/// The same of files: of more it keeps the first half, and the rest of the folder is read again behind those.
+/// The same of files: of more it keeps the first half, and the rest of the directory is read again after those.
 const NEW_FILES_MAX: usize = if cfg!(test) { 1 } else { 1024 };
 
 /// Where a name is, seen from the cursor.
@@ -22,21 +22,21 @@ pub(crate) enum Seen {
     Behind,
 }
 
-/// What the cursor does with the files of its folder.
+/// What the cursor does with the files of its directory.
 #[derive(Debug, PartialEq, Eq)]
 enum Files {
-    /// Those up to this name are behind it; none is if that is empty.
+    /// Those up to this name are after it; none is if that is empty.
     UpTo(Box<str>),
     /// This one is looked at. True if it was changed meanwhile.
     At(Box<str>, bool),
-    /// All are behind it.
+    /// All are after it.
     All,
 }
 
 #[derive(Debug)]
 pub(crate) struct Cursor {
     pub(crate) number: u64,
-    /// Whose count it is.
+    /// The quota that is counted.
     pub(crate) account: u64,
     pub(crate) unit: QuotaUnit,
     /// What is after the cursor.
@@ -47,23 +47,23 @@ pub(crate) struct Cursor {
     new_files: BTreeSet<Box<str>>,
     /// The first of those that are not kept: from there on the names that were read are not all.
     forgotten: Option<Box<str>>,
-    /// Folders ahead that were made.
+    /// Directories ahead that were made.
     new_dirs: BTreeSet<Place>,
 }
 
-/// What follows in a folder.
+/// What follows in a directory.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Next {
     /// This name is to be looked at.
     Look(Box<str>),
     /// None of those that were read.
     None,
-    /// Too many were made since: the names behind the last one are to be read again.
+    /// Too many were made since: the names after the last one are to be read again.
     ReadAgain,
 }
 
 impl Cursor {
-    /// Before everything beneath `prefix`, and before that itself.
+    /// Before everything under `prefix`, and before that itself.
     pub(crate) fn before(prefix: &str, (account, unit): (u64, QuotaUnit), number: u64) -> Self {
         let above = prefix.rsplit_once('/').map_or("", |(above, _)| above);
         Self {
@@ -119,7 +119,7 @@ impl Cursor {
         }
     }
 
-    /// A folder was made. False if there are too many of them.
+    /// A directory was made. False if there are too many of them.
     pub(crate) fn note_dir(&mut self, path: &str) -> bool {
         let place = Place::of(path);
         if place > self.dir {
@@ -129,7 +129,7 @@ impl Cursor {
     }
 
     /// The next name to look at: `read`, the next of those that were read, or one that was made since. `end`: the last
-    /// that was read, if more are in the folder.
+    /// that was read, if more are in the directory.
     pub(crate) fn next_file(&mut self, read: Option<&str>, end: Option<&str>) -> Next {
         let read = read.filter(|read| self.forgotten.as_deref().is_none_or(|first| *read < first));
         let made = self.new_files.first().filter(|made| end.is_none_or(|end| ***made <= *end)).cloned();
@@ -178,8 +178,8 @@ impl Cursor {
         self.forgotten = None;
     }
 
-    /// Goes on to the next folder: `read`, the next of those that were read, or one that was made since. `None` if no
-    /// folder follows.
+    /// Continues to the next directory: `read`, the next of those that were read, or one that was made since. `None` if
+    /// no directory follows.
     pub(crate) fn next_dir(&mut self, read: Option<&str>) -> Option<String> {
         while self.new_dirs.first().is_some_and(|made| *made <= self.dir) {
             self.new_dirs.pop_first();

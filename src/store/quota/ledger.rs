@@ -1,4 +1,4 @@
-//! The books behind their lock, what an upload holds of them, and the guard of a change.
+//! The books under their lock, what an upload holds of them, and the guard of a change.
 //!
 //! Without a quota nothing here locks or allocates. The lock is held for a few look-ups, so the loop may take it; no
 //! other lock is taken meanwhile but that of one holding.
@@ -36,7 +36,7 @@ pub(crate) struct Quotas {
 pub(crate) struct Holding {
     quotas: Arc<Quotas>,
     charges: Mutex<Charges>,
-    /// Its upload may have so many bytes without holding more.
+    /// Its upload may have this many bytes without holding more.
     covered: AtomicU64,
 }
 
@@ -49,7 +49,7 @@ pub(crate) struct Changing<'a> {
     end: End,
 }
 
-/// A folder is being moved, until this is dropped.
+/// A directory is being moved, until this is dropped.
 #[derive(Debug)]
 pub(crate) struct MovingDir<'a> {
     quotas: &'a Quotas,
@@ -82,7 +82,7 @@ impl Quotas {
     }
 
     /// Holds what an upload of this length will take, or refuses it; `None` where there is no quota. `parts`: what the
-    /// uploads hold that it is joined from.
+    /// uploads hold that it is concatenated from.
     pub(crate) fn reserve(
         self: &Arc<Self>,
         key: &Key,
@@ -153,7 +153,7 @@ impl Quotas {
         Ok(self.changing([number, None], holding))
     }
 
-    /// A file of so many bytes is about to be removed.
+    /// A file of this many bytes is about to be removed.
     pub(crate) fn removing(&self, key: &Key, before: u64) -> Option<Changing<'_>> {
         if !self.is_used() {
             return None;
@@ -175,7 +175,7 @@ impl Quotas {
         Ok(self.changing(numbers, None))
     }
 
-    /// A folder is about to be moved.
+    /// A directory is about to be moved.
     pub(crate) fn moving_dir(&self, from: &Key, to: &Key) -> Result<Option<MovingDir<'_>>, StoreError> {
         if !self.is_used() {
             return Ok(None);
@@ -184,12 +184,12 @@ impl Quotas {
         Ok(begun.map(|within| MovingDir { quotas: self, within }))
     }
 
-    /// Refuses new folders beneath a quota whose first count has not ended.
+    /// Refuses new directories under a quota until its first count has ended.
     pub(crate) fn check_counted(&self, path: &str) -> Result<(), StoreError> {
         if self.is_used() { self.books().check_counted(path).map_err(refused) } else { Ok(()) }
     }
 
-    /// A folder is about to be made.
+    /// A directory is about to be made.
     pub(crate) fn making_dir(&self, above: &str, name: &str) {
         if self.is_used() {
             let path = if above.is_empty() { name.to_owned() } else { format!("{above}/{name}") };

@@ -1,4 +1,4 @@
-//! Quotas: how many bytes may be stored beneath a prefix, and how many are.
+//! Quotas: how many bytes may be stored under a prefix, and how many are.
 //!
 //! | module | what |
 //! |---|---|

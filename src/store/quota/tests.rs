@@ -21,7 +21,7 @@ impl Random {
     }
 }
 
-/// Names and lengths, and folders.
+/// Names and lengths, and directories.
 #[derive(Default)]
 struct Tree {
     files: BTreeMap<String, u64>,
@@ -59,11 +59,11 @@ struct Change {
 struct Walk {
     number: u64,
     above: Vec<(String, Vec<String>)>,
-    /// The folder that was visited last.
+    /// The directory that was visited last.
     at: Option<Place>,
     files: Option<(String, Vec<String>)>,
     looking: Option<(String, Option<u64>)>,
-    /// The last name of the folder that was looked at.
+    /// The last name of the directory that was looked at.
     last: String,
     read_again: usize,
 }

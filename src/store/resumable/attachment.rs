@@ -14,10 +14,10 @@ use crate::store::resumable::folder::{Folder, Locked, part_name};
 use crate::store::staging::staged::{PrivateDir, Staged};
 use crate::upload::UploadId;
 
-/// For how long an owner may write behind each write to the record; another process waits longer, see `LEASE`.
+/// For how long an owner may write after each write to the record; another process waits longer, see `LEASE`.
 const RENEW_AFTER: Duration = Duration::from_secs(30);
 const WRITES_FOR: Duration = Duration::from_secs(60);
-/// For how long no other process that shares the folder takes the upload over.
+/// For how long no other process that shares the directory takes the upload over.
 pub(crate) const LEASE: Duration = Duration::from_secs(90);
 
 #[derive(Debug)]
@@ -26,15 +26,15 @@ pub(crate) struct Attachment {
     pub(crate) folder: Arc<Folder>,
     pub(crate) info: OwnedFd,
     pub(crate) generation: u64,
-    /// The uploads that this one is joined from, with their lengths; of most there are none.
+    /// The uploads that this one is concatenated from, with their lengths; of most there are none.
     pub(crate) joins: Box<[(UploadId, u64)]>,
     /// The last checkpoint that is as durable as the store makes things.
     saved: Mutex<Checkpoint>,
     /// Held over each write to the record: flock(2) does not exclude threads that have the same open file.
     writing: Mutex<()>,
-    /// Another connection went on with the upload.
+    /// Another connection continued with the upload.
     superseded: AtomicBool,
-    /// When the lease was renewed; `None` where no other process shares the folder.
+    /// When the lease was renewed; `None` where no other process shares the directory.
     renewed: Option<Mutex<Instant>>,
 }
 
@@ -126,7 +126,7 @@ impl Attachment {
         }
     }
 
-    /// As if the lease had been renewed so long ago.
+    /// As if the lease had been renewed this long ago.
     #[cfg(test)]
     pub(crate) fn pretend_age(&self, age: Duration) {
         if let Some(renewed) = &self.renewed {

@@ -61,7 +61,7 @@ impl ResumableUploads {
     /// The part has its final name. A reader can tell that without this, though not what was stored.
     fn was_committed(&self, part: &Part, stored: Stored) {
         let Part { staged, attachment } = part;
-        // The offset stays: if a power cut takes the name back, the upload goes on from there.
+        // The offset stays: if a power cut takes the name back, the upload continues from there.
         let checkpoint = self.record_locked(attachment, &staged.path, Sync::Never, |checkpoint| {
             checkpoint.status = Status::Complete;
             checkpoint.lease_until_ns = 0;

@@ -1,4 +1,4 @@
-//! Uploads whose time is over, and leftovers: passes over the folder, in steps, so that none holds up a worker.
+//! Expired uploads, and leftovers: passes over the directory, in steps, so that none holds up a worker.
 //!
 //! The first pass, at the start, also finds out which uploads there are. Only what is ours by its name is touched; what
 //! another process may be making or writing to is not.
@@ -23,7 +23,7 @@ use crate::store::resumable::journal::{duration_ns, share_of};
 use crate::store::resumable::uploads::ResumableUploads;
 use crate::upload::UploadId;
 
-/// Names looked at in one step: a commit queued behind a step waits about a millisecond.
+/// Names looked at in one step: a commit queued after a step waits about a millisecond.
 const STEP: usize = 16;
 const PART: &str = ".part";
 const INFO: &str = ".info";
@@ -164,8 +164,8 @@ impl Pass {
         Ok(())
     }
 
-    /// When a record expires whose time is not what the clock makes of it: that has jumped, or was wrong when the record
-    /// was written.
+    /// When a record expires that has a time which does not fit the clock: that has jumped, or was wrong when the
+    /// record was written.
     fn renewed(&self, uploads: &ResumableUploads, checkpoint: &Checkpoint) -> Option<u64> {
         let (now_s, expiry_s) = (self.now_ns / 1_000_000_000, uploads.expiry_s);
         let left_s = checkpoint.expires_s.saturating_sub(now_s.saturating_sub(self.jump_s));

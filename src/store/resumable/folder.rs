@@ -22,11 +22,11 @@ use crate::wire::key::RESERVED;
 pub(crate) const UPLOADS: &str = "uploads";
 const CLOCK: &str = "CLOCK";
 
-/// The folder, open.
+/// The directory, open.
 #[derive(Debug)]
 pub(crate) struct Folder {
     pub(crate) dir: Arc<Dir>,
-    /// The reserved folder above it.
+    /// The reserved directory above it.
     pub(crate) above: OwnedFd,
     clock: OwnedFd,
     /// Other machines may write to the records, and this one would not notice: what it remembers of a record is dropped

@@ -216,7 +216,7 @@ impl ResumableUploads {
         removed?.ok_or_else(not_found)
     }
 
-    /// Removes an upload that has ended, to make place. One that another process has made anew meanwhile stays.
+    /// Removes an upload that has ended, to make place. One that another process has made again meanwhile stays.
     pub(crate) fn forget_ended(&self, folder: &Folder, id: UploadId) -> Result<(), StoreError> {
         let forgotten = self.with_record(folder, id, |found| {
             if found.stage == Stage::Unfinished || self.check_unowned(folder, id, &found).is_err() {
@@ -257,7 +257,7 @@ impl ResumableUploads {
         Ok(())
     }
 
-    /// Where processes share the folder: locks a part for as long as it is open, or refuses.
+    /// Where processes share the directory: locks a part for as long as it is open, or refuses.
     pub(crate) fn own_part(&self, part: &OwnedFd, path: &str) -> Result<(), StoreError> {
         if !self.fs.shared {
             return Ok(());

@@ -1,6 +1,6 @@
 //! Which uploads are kept, how much of the bounds they take, and whether another may be made.
 //!
-//! In memory only, and made from the folder at start; the records are what counts.
+//! In memory only, and made from the directory at start; the records are what counts.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -17,7 +17,7 @@ pub const ENTRY_BYTES: usize = 2 * (size_of::<UploadId>() + size_of::<Entry>()) 
 
 /// Clients that have proved a name keep this part of the places: addresses cost nothing.
 const NAMES_DIVISOR: usize = 8;
-/// How often the same upload may be a part of a join: a client whose digest was wrong, or that was cut off, tries again.
+/// How often the same upload may be a part of a join: a client with a wrong digest, or that was cut off, tries again.
 const JOINS_MAX: u8 = 8;
 const JOINED_TOO_OFTEN: Failure = Failure::Conflict("its parts were joined too often: cancel them and send them again");
 
@@ -25,7 +25,7 @@ const JOINED_TOO_OFTEN: Failure = Failure::Conflict("its parts were joined too o
 pub(crate) struct Index {
     entries: BTreeMap<UploadId, Entry>,
     bounds: Bounds,
-    /// Counts the passes over the folder.
+    /// Counts the passes over the directory.
     pass: u64,
 }
 
@@ -57,7 +57,7 @@ pub(crate) struct Entry {
     /// The sequence number up to which its record is known to be durable.
     durable: u64,
     seen: u64,
-    /// How often others were joined from it.
+    /// How often others were concatenated from it.
     joins: u8,
     /// What it holds of quotas, while it is unfinished.
     holding: Option<Arc<Holding>>,
@@ -204,7 +204,7 @@ impl Index {
         }
     }
 
-    /// Another upload is being joined from these.
+    /// Another upload is being concatenated from these.
     pub(crate) fn count_join(&mut self, parts: &[UploadId]) {
         for id in parts {
             if let Some(entry) = self.entries.get_mut(id) {
@@ -232,7 +232,7 @@ impl Index {
         self.pass += 1;
     }
 
-    /// Forgets what a whole pass over the folder has not found.
+    /// Forgets what a whole pass over the directory has not found.
     pub(crate) fn end_pass(&mut self) {
         let pass = self.pass;
         self.entries.retain(|_, entry| entry.seen == pass || entry.attached.strong_count() > 0);

@@ -1,5 +1,5 @@
-//! Uploads that are joined from others: a new one, into which their bytes are copied a step at a time, and which is
-//! then committed like any other. The parts are only read, until its final name is durable. Never runs on the loop.
+//! Uploads that are concatenated from others: a new one, into which their bytes are copied a step at a time, and which
+//! is then committed like any other. The parts are only read, until its final name is durable. Never runs on the loop.
 //!
 //! A part that is complete never changes, so it is not locked while it is read: it is there as it was, or it is gone.
 
@@ -83,7 +83,7 @@ impl ResumableUploads {
         parts.iter().map(complete).collect()
     }
 
-    /// Copies what follows behind `offset`, a step at most; returns how many bytes, and the digest state behind them.
+    /// Copies what follows after `offset`, a step at most; returns how many bytes, and the digest state after them.
     pub(crate) fn join(
         &self,
         joined: &Part,
@@ -173,7 +173,7 @@ impl ResumableUploads {
         }
     }
 
-    /// Removes an upload that another was joined from. Returns its file where freeing it takes a while.
+    /// Removes an upload that another was concatenated from. Returns its file where freeing it takes a while.
     pub(crate) fn remove_partial(&self, id: UploadId) -> Result<Option<OwnedFd>, StoreError> {
         let Some(folder) = self.existing_folder("")? else { return Ok(None) };
         let removed = self.with_record(&folder, id, |found| {

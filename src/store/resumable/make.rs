@@ -25,7 +25,7 @@ use crate::store::staging::pending_syncs::PendingSyncs;
 use crate::upload::{NewUpload, Role, UploadId, UploadStage};
 
 impl ResumableUploads {
-    /// Makes an upload. Nothing but its folder is left to sync.
+    /// Makes an upload. Nothing but its directory is left to sync.
     pub(crate) fn make_upload(
         &self,
         new: &NewUpload,

@@ -1,4 +1,4 @@
-//! Opening an upload to go on with it.
+//! Opening an upload to continue with it.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -86,7 +86,7 @@ impl ResumableUploads {
         }
     }
 
-    /// Nothing more is recorded of this part; what it has taken behind the offset is given back.
+    /// Nothing more is recorded of this part; what it has taken after the offset is given back.
     fn let_go(&self, part: &Part) -> Result<(), StoreError> {
         let Part { staged, attachment } = part;
         let _lock = self.lock_record(attachment, &staged.path)?;
@@ -101,7 +101,7 @@ impl ResumableUploads {
         released.map(drop)
     }
 
-    /// Gives back what was reserved behind the offset, under the lock of the record and before another may write there.
+    /// Gives back what was reserved after the offset, under the lock of the record and before another may write there.
     /// What cannot be cut now is cut when the upload is opened.
     fn cut(&self, staged: &Staged, offset: u64) {
         if let Some(holding) = &staged.holding {

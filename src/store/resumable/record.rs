@@ -9,7 +9,7 @@
 //!   write that was torn leaves the one before.
 //! * `CLOCK`: empty. Touched to ask the file system for the time, so that all machines that share it agree.
 //!
-//! The header has one line for each of these, in this order, and zeroes behind the last:
+//! The header has one line for each of these, in this order, and zeroes after the last:
 //!
 //! ```text
 //! filewharf-upload 1
@@ -30,9 +30,9 @@
 //!
 //! The order of the steps, each of which is durable before the next where the store promises durability:
 //!
-//! * **made**: part and record, the folder; only then is the id told.
+//! * **made**: part and record, the directory; only then is the id told.
 //! * **saved**: the part; the checkpoint with the offset. Only then is the offset told.
-//! * **commit**: the part; a checkpoint "being committed"; the part is renamed to its final name; that folder. A
+//! * **commit**: the part; a checkpoint "being committed"; the part is renamed to its final name; that directory. A
 //!   checkpoint "complete" follows, for which nothing waits.
 //! * **removed**: the record; the part.
 //! * **expired**: a checkpoint "expired"; the part is removed; the record, once its time is over as well.
@@ -44,9 +44,9 @@
 //! * any other record without a part: removed or lost;
 //! * a part without a record: it was being made or removed. It is swept away.
 //!
-//! An upload that is joined from others is made and committed in one request. Its parts are removed once its final name is
-//! durable. Found unfinished, it is removed: its parts are all there. Found complete, it has them removed, if the file is
-//! still the one that has its name.
+//! An upload that is concatenated from others is made and committed in one request. Its parts are removed once its
+//! final name is durable. Found unfinished, it is removed: its parts are all there. Found complete, it has them
+//! removed, if the file is still the one that has its name.
 //!
 //! A reader in another process than the writer's, or after the writer was killed, may see a checkpoint or a missing part
 //! that is in the page cache only. It syncs them before it believes them.

@@ -1,4 +1,4 @@
-//! The uploads that one file system keeps: their folder, once there is one, and their index.
+//! The uploads that one file system keeps: their directory, once there is one, and their index.
 
 use std::os::fd::AsFd as _;
 use std::sync::atomic::AtomicBool;
@@ -21,11 +21,11 @@ use crate::store::resumable::owner::Owner;
 const PASS_INTERVAL_MIN: Duration = Duration::from_millis(250);
 const PASS_INTERVAL_MAX: Duration = Duration::from_secs(300);
 
-/// The open folder.
+/// The open directory.
 #[derive(Debug)]
 struct Known {
     folder: Arc<Folder>,
-    /// True once its own name and that of the folder above are as durable as the store makes things.
+    /// True once its own name and that of the directory above are as durable as the store makes things.
     is_prepared: bool,
 }
 
@@ -38,7 +38,7 @@ pub(crate) struct ResumableUploads {
     pub(crate) index: Mutex<Index>,
     pub(crate) owner: Owner,
     pub(crate) expiry_s: u64,
-    /// Time between two passes over the folder.
+    /// Time between two passes over the directory.
     pub(crate) pass_interval: Duration,
     /// True while there may be uploads, which expire.
     pub(crate) is_used: AtomicBool,
@@ -47,10 +47,10 @@ pub(crate) struct ResumableUploads {
     pub(crate) is_attached: AtomicBool,
     /// When the last whole pass began: by the clock of the file system, and by one that does not jump.
     pub(crate) last_pass: Mutex<Option<(u64, Instant)>>,
-    /// As if so many seconds more had passed.
+    /// As if this many seconds more had passed.
     #[cfg(test)]
     pub(crate) passed_s: std::sync::atomic::AtomicU64,
-    /// As if the clock of the file system had jumped by so many seconds.
+    /// As if the clock of the file system had jumped by this many seconds.
     #[cfg(test)]
     pub(crate) jumped_s: std::sync::atomic::AtomicU64,
 }
@@ -76,7 +76,7 @@ impl ResumableUploads {
         }
     }
 
-    /// The folder, if there is one.
+    /// The directory, if there is one.
     pub(crate) fn existing_folder(&self, path: &str) -> Result<Option<Arc<Folder>>, StoreError> {
         // A read-only store has no locks, so it shows nothing that another process may be changing.
         if self.names.staging.dirs.is_none() {
@@ -94,7 +94,7 @@ impl ResumableUploads {
         Ok(known.as_ref().map(|known| Arc::clone(&known.folder)))
     }
 
-    /// The folder, made if it is missing, with its own name as durable as the store makes things.
+    /// The directory, made if it is missing, with its own name as durable as the store makes things.
     pub(crate) fn make_folder(&self, path: &str) -> Result<Arc<Folder>, StoreError> {
         self.prepare_folder().map_err(self.kept_failed(path))
     }
@@ -114,7 +114,7 @@ impl ResumableUploads {
         Ok(folder)
     }
 
-    /// The folder was removed by hand: it is opened or made again when it is needed.
+    /// The directory was removed by hand: it is opened or made again when it is needed.
     pub(crate) fn forget_folder(&self, gone: &Arc<Folder>) {
         let mut known = lock(&self.folder);
         if known.as_ref().is_some_and(|known| Arc::ptr_eq(&known.folder, gone)) {
@@ -145,7 +145,7 @@ impl ResumableUploads {
         now
     }
 
-    /// A failure around the folder, whatever the upload is called and however large it is.
+    /// A failure around the directory, whatever the upload is called and however large it is.
     pub(crate) fn kept_error(&self, site: &'static str, path: &str, errno: Errno) -> StoreError {
         let mut error = self.fs.change_error(site, path, errno);
         error.failure = match error.failure {

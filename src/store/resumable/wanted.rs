@@ -1,4 +1,4 @@
-//! Uploads that another server of the folder is asked to leave: the mark `.filewharf/wanted/ID`.
+//! Uploads that another server of the directory is asked to leave: the mark `.filewharf/wanted/ID`.
 //!
 //! The request that finds an upload attached elsewhere leaves the mark, and is tried again for a while. The server that
 //! is attached finds the mark at its next look, has its connection save what it has received and leave the upload, as

@@ -19,7 +19,7 @@ use crate::store::mutex::lock;
 use crate::store::staging::locks::{LOCK, RootLock, lock_file, private_dir};
 use crate::wire::key::RESERVED;
 
-/// Files removed in one step of a sweep: a commit queued behind a step waits about a millisecond.
+/// Files removed in one step of a sweep: a commit queued after a step waits about a millisecond.
 const SWEEP_STEP: usize = 64;
 /// Names tried for an own directory; each failure means another process was faster.
 const NAME_TRIES: u64 = 64;
@@ -42,7 +42,7 @@ pub(crate) struct StageDirs {
 }
 
 impl StageDirs {
-    /// Locks `root`, and makes and locks a directory of our own beneath it.
+    /// Locks `root`, and makes and locks a directory of our own under it.
     pub(crate) fn prepare(root: BorrowedFd<'_>, shared: bool) -> Result<Self, SiteErrno> {
         let ours = private_dir(root, RESERVED)?;
         let root_lock = RootLock::take(ours.as_fd(), shared)?;

@@ -115,7 +115,7 @@ impl Parents {
                     Ok(child) => Ok((child, true)),
                     Err(errno) => {
                         // It is not recorded yet: left there, it would pass for an old directory,
-                        // whose own entry need not be synced.
+                        // with an own entry that need not be synced.
                         let _ = unlinkat(&at.fd, part, AtFlags::REMOVEDIR);
                         Err(errno)
                     }
@@ -224,7 +224,7 @@ impl Parents {
         self.synced_entries.were_synced(&syncs.entries);
     }
 
-    /// The directory whose sync brings the names in `dir` to the disk.
+    /// The directory to sync so that the names in `dir` are on the disk.
     pub(crate) fn synced_for(&self, dir: &Arc<Dir>) -> Arc<Dir> {
         match self.fs.sync.scope {
             Scope::Dir => Arc::clone(dir),

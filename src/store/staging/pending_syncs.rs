@@ -26,13 +26,13 @@ pub(crate) struct Change {
 /// What must be synced before a change may be acknowledged.
 #[derive(Debug, Default)]
 pub(crate) struct PendingSyncs {
-    /// Directories whose entries changed; the last is synced first.
+    /// Directories with changed entries; the last is synced first.
     pub(crate) dirs: Vec<Arc<Dir>>,
     /// Directories that are durable once all of `dirs` are synced.
     pub(crate) created: Vec<DirCreation>,
     /// Entries of directories that were synced once all of `dirs` are.
     pub(crate) entries: Vec<SyncedEntry>,
-    /// Uploads that another was joined from: removed once all of `dirs` are synced.
+    /// Uploads that another was concatenated from: removed once all of `dirs` are synced.
     pub(crate) joined: Vec<UploadId>,
 }
 
@@ -72,7 +72,7 @@ pub(crate) struct UnsyncedDirs(pub(crate) Mutex<New>);
 #[derive(Debug, Default)]
 pub(crate) struct New {
     pub(crate) parents: BTreeMap<DirId, (u64, Arc<Dir>)>,
-    /// Where directories were moved to. What is beneath one cannot be told from its inode, so as long
+    /// Where directories were moved to. What is under one cannot be told from its inode, so as long
     /// as a move is not durable, every change must sync it.
     pub(crate) moves: BTreeMap<u64, Arc<Dir>>,
     next: u64,
@@ -140,7 +140,7 @@ impl UnsyncedDirs {
                 *dir = Arc::clone(fresh);
             }
         }
-        // Mounted anew, the file system may have numbered it anew.
+        // Mounted again, the file system may have numbered it again.
         if let Some(making) = parents.remove(&stale) {
             parents.insert(fresh.id, making);
         }

@@ -27,7 +27,7 @@ const WINDOW: u64 = 64 * 1024 * 1024;
 /// A length is promised once this part of it has come.
 const FIRST_PART: u64 = 1024;
 /// How long free space is taken to be what it was, less what was promised since. A refusal always
-/// measures anew.
+/// measures again.
 const MEASURED_FOR: Duration = Duration::from_millis(100);
 
 /// What all uploads together may take.

@@ -71,7 +71,7 @@ fn more_changes_than_the_kernel_remembers_leave_nothing_stale() {
         std::fs::write(&name, "").unwrap();
         std::fs::remove_file(name).unwrap();
     }
-    // The queue is full: nobody is told of this.
+    // The queue is full: this is reported to no reader.
     std::fs::write(bench.path("f"), "new").unwrap();
     assert_eq!(bench.read("f").unwrap(), b"new");
 }
@@ -132,7 +132,7 @@ fn larger_files_are_kept_open_within_their_bounds_until_they_change() {
     assert_eq!(kept(&bench), [false, true, true, false], "the one that was not asked for made room");
 }
 
-/// Files beneath a directory that this process has open.
+/// Files under a directory that this process has open.
 fn dir_descriptors(dir: &TempDir) -> usize {
     let open = std::fs::read_dir("/proc/self/fd").unwrap().filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok());
     let staging = dir.path().join(".filewharf");
@@ -147,7 +147,7 @@ fn after_a_while_a_kept_file_is_read_again() {
     let Some(mut bench) = bench(&dir, limits) else { return };
     std::fs::write(bench.path("f"), "old").unwrap();
     bench.heat("f");
-    // As if the kernel had told nobody of the change, which it does for a store through a mapping.
+    // As if the kernel had not reported the change, which it does for a store through a mapping.
     std::fs::write(bench.path("f"), "new").unwrap();
     bench.store.cache.as_mut().unwrap().deafen();
     assert_eq!(bench.read("f").unwrap(), b"old", "nobody was told, so this test shows something");
@@ -174,7 +174,7 @@ fn the_kernel_is_asked_once_for_all_that_was_received_and_again_after_a_change_o
     bench.store.received();
     let newer = open(&mut bench, "f");
     assert_eq!(newer, meta_of(&bench.path("f")));
-    // Nothing is received while an upload ends, but who waited for it must see it.
+    // Nothing is received while an upload ends, but a reader that waited for it must see it.
     let stored =
         bench.complete(Op::Store { put: Box::new(put("g", None, Precondition::None)), chunk: chunk(b"newest") });
     assert!(stored.result.is_ok());

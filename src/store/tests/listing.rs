@@ -59,7 +59,7 @@ fn a_directory_larger_than_a_window_is_read_once_for_each_of_them() {
     let mut bench = Bench::open_limited(dir.path(), &StoreConfig::default(), limits);
     let keeps = make_many(&mut bench);
     let reads = reads(&mut bench, |bench| assert_eq!(walk(bench, 7), all()));
-    // A window of so many bytes takes 256 names, and half of them where more are left.
+    // A window of this many bytes takes 256 names, and half of them where more are left.
     assert!(!keeps || reads <= FILES as u64 / 128, "{reads} times for {FILES} names");
 }
 

@@ -1,4 +1,4 @@
-//! Several stores on one root: who may start, and what waits for whom.
+//! Several stores on one root: which may start, and what waits for what.
 use super::*;
 use crate::os::process::clock;
 use crate::store::namespace::stripes::stripe;

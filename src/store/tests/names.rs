@@ -1,4 +1,4 @@
-//! No name leaves the root, whoever put links there; what is not a file or directory does not exist.
+//! No name leaves the root, whatever links there are; what is not a file or directory does not exist.
 use super::*;
 use std::os::unix::fs::symlink;
 

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::os::fd::AsRawFd as _;
 use std::sync::Mutex;
 
-/// The next call that fails beneath a root.
+/// The next call that fails under a root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
     None,
@@ -22,7 +22,7 @@ enum Fault {
     Content(Errno),
     /// It is gone when it is to get its name.
     Gone,
-    /// The names of a folder are not synced after the change.
+    /// The names of a directory are not synced after the change.
     Names(Errno),
 }
 
@@ -97,7 +97,7 @@ fn set(dir: &TempDir, fault: Fault) {
     NEXT.lock().unwrap().insert(dir.path().to_owned(), fault);
 }
 
-/// Bytes of all files beneath a folder, as they lie there.
+/// Bytes of all files under a directory, as they lie there.
 fn lies_in(dir: &Path) -> u64 {
     let Ok(entries) = std::fs::read_dir(dir) else { return 0 };
     let entries = entries.map(Result::unwrap).filter(|entry| entry.file_name() != ".filewharf");

@@ -1,4 +1,4 @@
-//! Quotas: what is stored beneath a prefix never grows over them, and what uploads hold comes back.
+//! Quotas: what is stored under a prefix never grows over them, and what uploads hold comes back.
 
 use super::*;
 use crate::config::{Quota, QuotaUnit};
@@ -32,7 +32,7 @@ fn in_quota_modes(quotas: &[(&str, u64)], body: impl Fn(&mut Bench)) {
 }
 
 impl Bench {
-    /// Bytes stored beneath a prefix, and held for uploads.
+    /// Bytes stored under a prefix, and held for uploads.
     pub(super) fn account(&self, prefix: &str) -> (Option<u64>, u64) {
         let books = self.store.pool.volume.names.quotas.books();
         let account = books.accounts.values().find(|account| &*account.prefix == prefix).expect("a quota");
@@ -308,7 +308,7 @@ impl Model {
         self.open.iter().filter(|(_, path, ..)| Self::is_in(path, prefix)).filter_map(|(_, _, len, _)| *len).sum()
     }
 
-    /// Whether so many bytes more fit; `None` if an upload without a length makes that uncertain.
+    /// Whether this many bytes more fit; `None` if an upload without a length makes that uncertain.
     fn fits(&self, path: &str, len: u64) -> Option<bool> {
         let above = || MAX.iter().filter(|(prefix, _)| Self::is_in(path, prefix));
         if above().any(|(prefix, max)| self.stored(prefix) + self.held(prefix) + len > *max) {
@@ -405,7 +405,7 @@ fn after_any_changes_the_numbers_are_those_of_a_model_and_of_a_fresh_count() {
                     "seed {seed}, step {step}: /{prefix} {held}"
                 );
             }
-            // A count goes on beside the changes.
+            // A count continues beside the changes.
             let quotas = Arc::clone(&bench.store.pool.volume.names.quotas);
             for _ in 0..random.below(6) {
                 let Some(at_work) = &mut count else {

@@ -12,10 +12,10 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::symlink;
 use std::sync::Mutex;
 
-/// What opens beneath a root meet, and new files in a staging directory.
+/// What opens under a root meet, and new files in a staging directory.
 #[derive(Clone, Copy)]
 enum Meets {
-    /// So many failures.
+    /// This many failures.
     Some(u32, Errno),
     /// Failures as long as the root is this descriptor.
     At(i32, Errno),

@@ -10,7 +10,7 @@ const MIB: u64 = 1024 * 1024;
 /// The first part of a body.
 static PART: [u8; 256 * 1024] = [7; 256 * 1024];
 
-/// A store on a file system that has so much free, whatever is written to it.
+/// A store on a file system that has this much free, whatever is written to it.
 fn with_free(free: u64, limits: Fixed) -> (Bench, TempDir) {
     let dir = TempDir::new().unwrap();
     // The portable way reserves nothing on the real one.
@@ -52,7 +52,7 @@ fn of_three_uploads_that_are_announced_together_the_last_to_send_is_refused_at_i
     let files = ["1", "2", "3"].map(|name| bench.create(name, Some(100 * MIB), Precondition::None).unwrap());
     let written = files.map(|file| bench.store.write_now(file, 0, &PART).map_err(|error| error.failure));
     assert_eq!(written, [Ok(()), Ok(()), Err(Failure::NoSpace)]);
-    // What was written meanwhile is free no more, and the others go on.
+    // What was written meanwhile is free no more, and the others continue.
     set_free(&bench, 250 * MIB - 2 * PART.len() as u64);
     assert!(bench.store.write_now(files[0], PART.len() as u64, &PART).is_ok());
     assert_eq!(bench.store.write_now(files[2], PART.len() as u64, &PART).unwrap_err().failure, Failure::NoSpace);

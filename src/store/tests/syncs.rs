@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Mutex;
 
-/// What was synced beneath each root so far, what the next sync of names and of content is to say, and what
+/// What was synced under each root so far, what the next sync of names and of content is to say, and what
 /// happens during the next sync of names.
 #[derive(Default)]
 struct Seen {
@@ -53,7 +53,7 @@ fn names(dir: BorrowedFd<'_>) -> Result<(), Errno> {
     })
 }
 
-/// A store whose syncs are noted.
+/// A store that notes its syncs.
 struct Noted {
     bench: Bench,
     dir: TempDir,

@@ -109,7 +109,7 @@ fn an_upload_that_is_given_up_leaves_nothing() {
         assert_eq!(bench.staged(), 1);
         assert!(matches!(bench.run(Op::Abort { file }), Ok(Outcome::Aborted)));
         assert_eq!((bench.staged(), bench.names("").len()), (0, 0));
-        // The id means nothing any more, and the mistake is ours.
+        // The id means nothing any more, and an invalid id is an internal error.
         assert_eq!(bench.store.write_now(file, 0, b"x").unwrap_err().failure, Failure::Internal);
         assert_eq!(bench.commit(file, "new/file", 4, Precondition::None), Err(Failure::Internal));
     });

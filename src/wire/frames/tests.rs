@@ -7,7 +7,7 @@ fn head(len: usize) -> Vec<u8> {
     out
 }
 
-/// The bytes of the first message in `stream`, whose header says `len`, and whether it took a
+/// The bytes of the first message in `stream`, with a header that says `len`, and whether it took a
 /// silence to find its end; shown in pieces of `cut` bytes, unused ones again.
 fn extent(len: u64, stream: &[u8], cut: usize) -> Result<Option<(usize, bool)>, Failure> {
     let (mut extent, mut used, mut shown) = (Extent::new(len), 0, 0);

@@ -52,7 +52,7 @@ enum State {
         size: u64,
         digits: u8,
     },
-    /// Behind whitespace that follows the size: an extension must come (RFC 9112 §7.1.1).
+    /// After whitespace that follows the size: an extension must come (RFC 9112 §7.1.1).
     Blank {
         size: u64,
         len: u32,
@@ -62,14 +62,14 @@ enum State {
         size: u64,
         len: u32,
     },
-    /// The LF behind the size.
+    /// The LF after the size.
     SizeLf {
         size: u64,
     },
     Data {
         left: u64,
     },
-    /// The CR behind the content.
+    /// The CR after the content.
     DataCr,
     DataLf,
     /// The first byte of a trailer, or the CR of the last line.

@@ -190,7 +190,7 @@ fn parse_tags(line: &str, tags: &mut Vec<EntityTag>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Splits `text` behind the tag that it begins with.
+/// Splits `text` after the tag that it begins with.
 fn cut_tag(text: &str) -> Option<(EntityTag, &str)> {
     let (weak, quoted) = match text.strip_prefix("W/") {
         Some(quoted) => (true, quoted),

@@ -49,7 +49,7 @@ pub fn format(digest: &[u8; 32]) -> String {
     String::from_utf8(out).unwrap_or_default()
 }
 
-/// The same, behind what is there. Nothing else is allocated: it is part of most responses.
+/// The same, after what is there. Nothing else is allocated: it is part of most responses.
 pub fn write(digest: &[u8; 32], out: &mut Vec<u8>) {
     let mut text = [0; BASE64_LEN];
     out.extend_from_slice(b"sha-256=:");

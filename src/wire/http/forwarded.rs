@@ -141,7 +141,7 @@ fn pair(text: &[u8]) -> Result<Pair<'_>, HeadError> {
     }
 }
 
-/// A quoted string behind its first quote (RFC 9110 §5.6.4), and what follows it.
+/// A quoted string after its first quote (RFC 9110 §5.6.4), and what follows it.
 fn unquoted(text: &[u8]) -> Result<(Vec<u8>, &[u8]), HeadError> {
     let mut value = Vec::new();
     let mut at = 0;

@@ -27,7 +27,7 @@ pub struct Head<'a> {
     pub method: Method<'a>,
     /// Begins with `/`, still percent-encoded, without the query; `*` of OPTIONS only.
     pub path: &'a str,
-    /// Behind the `?`, still percent-encoded.
+    /// After the `?`, still percent-encoded.
     pub query: Option<&'a str>,
     pub version: Version,
     pub framing: Framing,
@@ -47,7 +47,7 @@ pub struct Head<'a> {
 /// (RFC 9112 §2.2).
 pub fn end(input: &[u8], from: usize) -> Result<Option<usize>, HeadError> {
     let start = if input.starts_with(b"\r\n") { 2 } else { 0 };
-    // The last byte seen may be a CR whose LF was missing.
+    // The last byte seen may be a CR without its LF.
     let from = from.saturating_sub(1).clamp(start, input.len().max(start));
     // Byte by byte: lines are short, and starting a vector search after each costs more.
     let mut at = from;
@@ -215,7 +215,7 @@ fn split<'a>(method: Method<'a>, target: &'a str) -> Result<Target<'a>, HeadErro
     Ok(Target { authority, path: if path.is_empty() { "/" } else { path }, query })
 }
 
-/// Splits `http://host/path` behind the authority; the rest may be empty or begin with `?`.
+/// Splits `http://host/path` after the authority; the rest may be empty or begin with `?`.
 fn absolute(target: &str) -> Result<(Option<&str>, &str), HeadError> {
     let bad = HeadError::BadRequest("the target is neither a path nor an http address");
     let (scheme, rest) = target.split_once("://").ok_or(bad)?;

@@ -34,7 +34,7 @@ pub fn opening(input: &[u8]) -> Opening {
 }
 
 /// True for any method, a space, and a `/`; for protocols that may begin with the name of a file. This excludes only
-/// names in a directory whose own name is one word and a space.
+/// names in a directory with a name of one word and a space.
 pub fn is_path_request(input: &[u8]) -> bool {
     let Some(blank) = memchr::memchr(b' ', input) else { return false };
     let method = &input[..blank];

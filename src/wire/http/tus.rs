@@ -31,9 +31,9 @@ impl Checksum {
 /// What `Upload-Concat` says of an upload that is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Concat<'a> {
-    /// Another will be joined from it.
+    /// Another will be concatenated from it.
     Partial,
-    /// It is joined from the uploads at these addresses; at least one.
+    /// It is concatenated from the uploads at these addresses; at least one.
     Final(Vec<&'a str>),
 }
 

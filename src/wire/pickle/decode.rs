@@ -290,7 +290,7 @@ fn check(document: &Document) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What is known of a value whose members are known.
+/// What is known of a value with known members.
 fn facts(value: &Value, visits: &[Visit]) -> Result<Facts, Failure> {
     let mut all = Facts { weight: 1 + value.own_bytes() as u64, height: 0, hashable: true };
     let mut place = 0;

@@ -33,7 +33,7 @@ pub fn dict(entries: &[(&str, Item<'_>)]) -> Vec<u8> {
     out.end()
 }
 
-/// A dictionary whose last value is bytes: what goes before those, and what behind.
+/// A dictionary with bytes as its last value: what precedes those, and what follows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BytesHead {
     pub before: Vec<u8>,

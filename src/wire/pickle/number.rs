@@ -8,7 +8,7 @@ use crate::wire::pickle::document::Value;
 
 /// Most decimal digits of a number, which is Python's own bound.
 pub(super) const DIGITS_MAX: usize = 4300;
-/// Most bytes of a binary number: no more than so many digits.
+/// Most bytes of a binary number: no more than this many digits.
 const BYTES_MAX: usize = 1785;
 /// Steps for all binary numbers of a message together, a step being one division of 128 bits: about a
 /// millisecond, five of the longest numbers, or 256 of 2048 bits.

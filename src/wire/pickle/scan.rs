@@ -75,7 +75,7 @@ enum Argument {
     Fixed(usize),
     /// Text up to a line feed.
     Line,
-    /// A length in so many bytes, then so many more.
+    /// A length in this many bytes, then this many more.
     Counted(usize),
     /// As `Counted(4)`, but the length has a sign.
     CountedSigned,
@@ -117,7 +117,7 @@ pub(super) enum Found<'a> {
 }
 
 /// Reads the opcode at `at`; for a line, the search for its end begins at `searched`. An argument
-/// that would end behind `len_max` is refused as soon as its length is known.
+/// that would end after `len_max` is refused as soon as its length is known.
 pub(super) fn read(input: &[u8], at: usize, searched: usize, len_max: usize) -> Result<Found<'_>, Failure> {
     let Some(&code) = input.get(at) else { return Ok(Found::Short(at)) };
     let Some(kind) = argument(code) else {
@@ -170,7 +170,7 @@ pub struct Scanner {
 
 impl Scanner {
     /// `input` is the message from its first byte on, each time with the same bytes and perhaps
-    /// more behind them. Tells its length once STOP is there. A message longer than `len_max`, and
+    /// more after them. Tells its length once STOP is there. A message longer than `len_max`, and
     /// one that is not plain data, is refused at the first byte that shows it.
     pub fn find(&mut self, input: &[u8], len_max: usize) -> Result<Option<usize>, Failure> {
         let seen = &input[..input.len().min(len_max)];

@@ -22,7 +22,7 @@ fn ipv6() -> Vec<u8> {
     [&ip(1)[..], &ip(2), &[0x1F, 0x90, 0, 80]].concat()
 }
 
-/// A header with this content, an extension and a checksum behind it.
+/// A header with this content, an extension and a checksum after it.
 fn with_checksum(command: u8, family: u8, content: &[u8]) -> Vec<u8> {
     let content = [content, &[0x04, 0, 2, 7, 7], &[0x03, 0, 4], &[0; 4]].concat();
     let mut header = v2(command, family, &content);

@@ -55,12 +55,12 @@ const CONNECTIONS: usize = 24;
 const CHANGES: usize = 15;
 /// More images are made of more recordings: the longer one is, the longer takes each recovery.
 const IMAGES_PER_RECORDING: usize = 100;
-/// Of so many images, one is cut again during its recovery.
+/// Of this many images, one is cut again during its recovery.
 const CUT_AGAIN: u64 = 4;
-/// A sabotaged server that was not caught gets up to so many times its images: on btrfs a sync of the
+/// A sabotaged server that was not caught gets up to this many times its images: on btrfs a sync of the
 /// file system, which still works, writes most files too.
 const CONTROL_ROUNDS_MAX: usize = 10;
-/// One of so many images more is made of a run with the portable calls.
+/// One of this many images more is made of a run with the portable calls.
 const PORTABLE_SHARE: usize = 4;
 /// Violations that are told in full.
 const TOLD_MAX: usize = 10;

@@ -1,5 +1,5 @@
-//! Uploads in parts: clients that are cut off again and again, and go on behind what is safe. No power cut may take back
-//! an offset that was told, nor give a name a content that is not whole.
+//! Uploads in parts: clients that are cut off again and again, and continue after what is safe. No power cut may take
+//! back an offset that was told, nor give a name a content that is not whole.
 
 use std::net::SocketAddr;
 use std::thread;
@@ -13,13 +13,13 @@ use support::content::{Content, Random};
 /// Connections that upload in parts, and how many uploads each makes.
 const LINES: usize = 6;
 const UPLOADS: usize = 4;
-/// Connections that have their uploads joined from others.
+/// Connections that have their uploads concatenated from others.
 const JOINERS: usize = 3;
 /// Parts of one upload at most.
 const PARTS_MAX: u64 = 6;
 /// Several checkpoints fit into one part: see `server::Server::start`.
 const LEN_MAX: u64 = 300 << 10;
-/// So many uploads that are not complete are gone on with on each image.
+/// This many uploads that are not complete are gone on with on each image.
 const GONE_ON_MAX: usize = 2;
 
 /// One upload, and where its connections end.
@@ -33,14 +33,14 @@ pub struct Upload {
 /// The uploads of every connection.
 pub struct Plans {
     parts: Vec<Vec<Upload>>,
-    /// Those of the connections behind these.
+    /// Those of the connections after these.
     joins: Vec<Vec<Joined>>,
 }
 
 /// What a client knows of an upload, and from which place of the log on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Told {
-    /// So many bytes are safe.
+    /// This many bytes are safe.
     Safe(u64),
     Complete,
 }
@@ -141,7 +141,7 @@ impl Upload {
         self.content.bytes()[from as usize..to as usize].to_vec()
     }
 
-    /// Asks for the safe offset: the client goes on there.
+    /// Asks for the safe offset: the client continues there.
     fn go(&self, client: &mut Client) -> Result<u64, String> {
         let reply = client.say(self.head().as_bytes())?;
         let offset = reply.trim_end().strip_prefix("GO ").and_then(|offset| offset.parse().ok());
@@ -197,7 +197,7 @@ impl Upload {
         Some(Violation { wrong, words })
     }
 
-    /// Completes an upload behind the cut: what was safe must be what was sent.
+    /// Completes an upload after the cut: what was safe must be what was sent.
     fn go_on(&self, address: SocketAddr, state: Option<Told>) -> Result<Option<Violation>, String> {
         let mut client = Client::connect(address)?;
         let offset = self.go(&mut client)?;

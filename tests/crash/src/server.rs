@@ -124,7 +124,7 @@ impl Drop for Server {
 fn answering_success(calls: &[Silenced]) -> Vec<libc::sock_filter> {
     let statement = |code: u32, k| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
     let load = |offset| statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, offset);
-    // Goes on if it is so, else behind so many statements.
+    // Continues if it is so, else after this many statements.
     let only_if =
         |k, jf| libc::sock_filter { code: (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16, jt: 0, jf, k };
     let returns = |k| statement(libc::BPF_RET | libc::BPF_K, k);

@@ -69,7 +69,7 @@ impl<'a> Mount<'a> {
         let mount = || mount(device.node(), at, kind.name(), MountFlags::NOATIME, None);
         until(Instant::now(), mount).map_err(|e| format!("cannot mount {}: {e}", kind.name()))?;
         let mounted = Self { device, at: at.to_owned() };
-        // Never write to the directory beneath by mistake.
+        // Never write to the directory under by mistake.
         let number = |path: &Path| fs::metadata(path).map(|meta| meta.dev()).map_err(|e| e.to_string());
         let above = at.parent().ok_or("a mount point is in a folder")?;
         if number(at)? == number(above)? {
@@ -85,7 +85,7 @@ impl<'a> Mount<'a> {
 
 impl Drop for Mount<'_> {
     /// Does not return before the file system is gone from the kernel: the next image must neither
-    /// be loaded beneath it nor be hidden by it.
+    /// be loaded under it nor be hidden by it.
     fn drop(&mut self) {
         let began = Instant::now();
         // The last descriptor of a killed process may take a moment to go.

@@ -15,7 +15,7 @@ use crate::story::{Change, Event, Framing, Over, Plan};
 /// Longest wait for one reply.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// After one of so many changes all of the file system is synced, as systems do now and then: what
+/// After one of this many changes all of the file system is synced, as systems do now and then: what
 /// was made before is on the disk for long, what comes next is new.
 const SYNC_EVERY: usize = 16;
 
@@ -68,7 +68,7 @@ impl Client {
         if reply.starts_with("OK ") && durable { Ok(()) } else { Err(format!("{change:?}: {reply:?}")) }
     }
 
-    /// The names in a directory, and those of its directories with a `/` behind.
+    /// The names in a directory, and those of its directories with a `/` after.
     pub fn list(&mut self, dir: &str) -> Result<Vec<String>, String> {
         let body = self.fetch(&format!("LIST {dir}\n"))?;
         let text = String::from_utf8(body).map_err(|e| e.to_string())?;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use support::Content;
 
-/// Nothing may take longer, however slow the disk beneath is: then the server hangs.
+/// Nothing may take longer, however slow the disk under is: then the server hangs.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What is spoken, in the order in which the server listens.

@@ -72,7 +72,7 @@ pub const LIMITS: [&str; 24] = [
 const LARGE: &str = "hostile/large";
 const LARGE_CONTENT: Content = Content::new(77, 8 << 20);
 
-/// Places the file that hostile clients download, and makes a folder with the rules of access: anybody may do
+/// Places the file that hostile clients download, and makes a directory with the rules of access: anybody may do
 /// anything, but little at a time where hostile clients are, and there is a password to guess.
 pub fn prepare(root: &Path) -> TempDir {
     let large = root.join(LARGE);

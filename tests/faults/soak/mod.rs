@@ -165,7 +165,7 @@ fn pick(random: &mut Random) -> Dialect {
     DIALECTS[random.below(DIALECTS.len() as u64) as usize]
 }
 
-/// Content that no name goes on with: `menu` has nothing else to tell the two apart when they come
+/// Content that no name continues with: `menu` has nothing else to tell the two apart when they come
 /// together.
 fn recognisable(random: &mut Random, len: u64) -> Content {
     loop {

@@ -16,7 +16,7 @@ const GROWTH_MAX_KIB: u64 = 512;
 /// How often the memory is looked at under load, and of how much time at most.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
-/// From this length on, the last half begins two minutes behind the start of the last server: see [`super`].
+/// From this length on, the last half begins two minutes after the start of the last server: see [`super`].
 const FLAT_FROM: Duration = Duration::from_secs(480);
 
 /// What a server uses, seen from outside.
@@ -43,7 +43,7 @@ impl Use {
 pub struct Memory(Vec<(Duration, u64)>);
 
 impl Memory {
-    /// Looks at it every second for so long.
+    /// Looks at it every second for this long.
     pub fn look_for(&mut self, time: Duration, began: Instant, server: &Served) {
         let until = Instant::now() + time;
         while Instant::now() < until {

@@ -1,4 +1,5 @@
-//! What a caller sees of itself: the login from a page, the way to the folders that are its own, its name in the log.
+//! What a caller sees of itself: the login from a page, the way to the directories that are its own, its name in the
+//! log.
 
 use filewharf::access::Access;
 use filewharf::config::Limits;
@@ -63,7 +64,7 @@ fn folders_on_the_way_to_one_that_a_user_may_list_show_that_way_and_nothing_else
         let (first, _) = line(&mut rig, name, request);
         assert!(first.starts_with(wanted), "{name} {request}: {first}");
     }
-    // Readable names in a folder that may not be listed are not shown for what is under one of them.
+    // Readable names in a directory that may not be listed are not shown for what is under one of them.
     let mut rig = served(Kind::Line, "allow anna r /\nallow anna rl /home/anna/\n");
     assert_eq!(listed(&mut rig, "anna", "/"), Ok(vec!["home/".to_owned()]));
     assert_eq!(listed(&mut rig, "anna", "/home"), Ok(vec!["anna/".to_owned()]));

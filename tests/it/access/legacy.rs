@@ -15,7 +15,7 @@ use support::rig::{Mode, Rig};
 const SECRET: &str = "what only a reader may know";
 const NEW: &str = "new content";
 
-/// A conversation: pieces that the client sends, each followed by so many milliseconds.
+/// A conversation: pieces that the client sends, each followed by this many milliseconds.
 struct Story {
     kind: Kind,
     options: &'static [(&'static str, &'static str)],

@@ -11,7 +11,7 @@ use crate::access::{http, rig, rig_with, rules};
 const RULES: &str =
     "key k base64:AAAAAAAAAAAAAAAAAAAAAA==\nallow anna rlcwd /home\nallow bob l /home\nallow @ r /pub\n";
 
-/// Asks for a link that is valid for so many seconds; the status, and the query.
+/// Asks for a link that is valid for this many seconds; the status, and the query.
 fn ask(rig: &mut Rig, name: &str, path: &str, seconds: &str) -> (u16, String) {
     let (status, heard) = http(rig, name, &format!("POST {path}"), &format!("Filewharf-Link: {seconds}\r\n"), "");
     let query = heard.split("{\"link\":\"").nth(1).and_then(|rest| rest.split('"').next());
@@ -123,7 +123,7 @@ fn a_listing_that_a_link_leads_to_carries_it_on() {
     let index = list(&format!("/home/dir/sub/{query}"), "*/*");
     assert!(index.contains(&format!("<pre>\n<a href=\"../{query}\">../</a>\n<a href=\"c{query}\">c</a>")), "{index}");
     assert!(!list(&format!("/home/dir/{query}"), "*/*").contains("../"), "what is above cannot be read");
-    // A proxy in front may pass the query of a link to a folder that is named without `/`.
+    // A proxy in front may pass the query of a link to a directory that is named without `/`.
     assert!(
         http(&mut rig, "", &format!("GET /home/dir/sub{query}"), "", "").1.contains(&format!("Location: sub/{query}"))
     );

@@ -23,7 +23,7 @@ use sha2::{Digest as _, Sha256};
 
 use support::rig::{Mode, Rig};
 
-/// The callers of these tests have their names, with this behind, for tokens.
+/// The callers of these tests have their names, with this after, for tokens.
 pub const TOKEN: &str = "-s-token";
 
 /// The entries of a file in which these names are proved.

@@ -6,7 +6,7 @@ use support::rig::Rig;
 
 const SECRET: &str = "what only anna may know";
 
-/// Anybody may do everything, but for anna's folder.
+/// Anybody may do everything, but for anna's directory.
 const RULES: &str = "allow @ rlcwd /\nallow anna rlcwd /anna\nallow anna rlcwd /deep/er/anna\n";
 
 fn spellings(folder: &str) -> Vec<String> {
@@ -127,11 +127,11 @@ fn a_folder_is_not_moved_out_of_its_rules_or_into_others() {
         assert!(first.starts_with("ERR 401 "), "{from} {to}: {first}");
         assert_eq!(rig.names(), before, "{from} {to}");
     }
-    // What has no rules beneath it moves.
+    // What has no rules under it moves.
     let mut rig = rig(Kind::Line, RULES);
     rig.place("open/f", b"open");
     assert_eq!(line(&mut rig, "", "RENAME /open\t/elsewhere\n").0, "OK 0");
-    // A folder above one's own rule may not be made readable by moving it.
+    // A directory above one's own rule may not be made readable by moving it.
     assert!(line(&mut rig, "bob", "RENAME /elsewhere\t/anna/x\n").0.starts_with("ERR 403 "));
 }
 

@@ -51,7 +51,7 @@ pub fn rights(lines: &[Line], name: &str, path: &str) -> String {
     letters.into_iter().collect()
 }
 
-/// Whether a rule lies strictly beneath a name, however that is spelled.
+/// Whether a rule lies strictly under a name, however that is spelled.
 pub fn has_beneath(lines: &[Line], path: &str) -> bool {
     let path = parts(path);
     lines.iter().any(|(_, _, prefix)| {

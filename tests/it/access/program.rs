@@ -20,7 +20,7 @@ fn write(file: &Path, allows: &str) {
     fs::set_permissions(file, Permissions::from_mode(0o600)).expect("a mode");
 }
 
-/// Every file beneath a directory, as a text.
+/// Every file under a directory, as a text.
 fn files(dir: &Path) -> Vec<String> {
     let entries = fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("an entry").path());
     let found = entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path.display().to_string()] });

@@ -124,7 +124,7 @@ fn the_size_that_a_rule_permits_bounds_uploads_whose_length_is_told_later() {
             assert_eq!(rig.names().len(), 2 * usize::from(len == 4), "{path} {len}");
         }
     }
-    // One that was made by a rule without a bound is not ended by a caller with another, and goes on for its own.
+    // One that was made by a rule without a bound is not ended by a caller with another, and continues for its own.
     let mut rig = rig(Kind::Http, rules);
     let id = made(&mut rig, "bob", "/a/f", &format!("{TUS}Upload-Length: 5\r\n"));
     assert_eq!(tus(&mut rig, "anna", "PATCH", &id, 0, "fives"), 413);
@@ -154,7 +154,7 @@ fn every_request_about_a_resumable_upload_needs_the_rights_at_its_name() {
     for (name, refused) in [("bob", 403), ("", 401), ("ci", 403)] {
         for method in ["PATCH", "HEAD", "GET", "DELETE"] {
             let body = if method == "PATCH" { "xx" } else { "" };
-            // A client that asks where to go on is told nothing that it would take for the end of the upload.
+            // A client that asks where to continue is told nothing that it would take for the end of the upload.
             let refused = if (name, method) == ("", "HEAD") { 0 } else { refused };
             assert_eq!(tus(&mut rig, name, method, &id, 0, body), refused, "{name} {method}");
         }

@@ -61,7 +61,7 @@ fn the_page_makes_links_and_a_link_leads_to_all_that_it_is_for() {
     run("sharing.py", &[&login("anna"), &login("bob"), &public, &inbox, &dir.to_string_lossy()]);
 }
 
-/// Runs a script of `tests/page` with these words, and behind them the directory for pictures.
+/// Runs a script of `tests/page` with these words, and after them the directory for pictures.
 fn run(script: &str, words: &[&str]) {
     let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/page");
     let mut command = Command::new("python3");

@@ -29,7 +29,7 @@ fn well(command: &mut Command) -> String {
     String::from_utf8(stdout).expect("text").trim().to_owned()
 }
 
-/// A server of a folder with `pub/report.pdf` and these entries.
+/// A server of a directory with `pub/report.pdf` and these entries.
 fn serve(dir: &Path, entries: &str, options: &[&str]) -> Program {
     let (file, root) = (dir.join("access"), dir.join("served"));
     fs::create_dir_all(root.join("pub")).expect("a folder");

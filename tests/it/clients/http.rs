@@ -67,7 +67,7 @@ impl Bench {
     }
 }
 
-/// Files with content beneath a directory.
+/// Files with content under a directory.
 fn files_beneath(dir: &Path) -> usize {
     let Ok(entries) = fs::read_dir(dir) else { return 0 };
     let count = |entry: fs::DirEntry| match entry.metadata() {
@@ -93,11 +93,11 @@ fn curl_uploads_downloads_and_resumes() {
     assert_same(&bench.curl(&["-r", "1000-1999", &up]).1, &bytes[1000..2000], "curl -r");
     let (code, parts) = bench.curl(&["-r", "0-9,20-29", &up]);
     assert_eq!((code, parts.windows(10).filter(|w| *w == &bytes[20..30]).count()), (206, 1));
-    // A download that goes on where it stopped.
+    // A download that continues where it stopped.
     fs::write(bench.here("down"), &bytes[..1_234_567]).expect("a file");
     assert_eq!(bench.curl(&["-C", "-", "-o", "down", &up]).0, 206);
     assert_same(&fs::read(bench.here("down")).expect("resumed"), &bytes, "curl -C -");
-    // An upload cannot go on: it is refused, and the file stays as it was.
+    // An upload cannot continue: it is refused, and the file stays as it was.
     assert_eq!(bench.curl(&["-C", "1000", "-T", "up", &up]).0, 400);
     assert_same(&bench.curl(&[&up]).1, &bytes, "curl -C -T changed nothing");
     // Chunks, of known and of unknown length.

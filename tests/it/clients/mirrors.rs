@@ -10,7 +10,7 @@ const FILES: usize = 2300;
 const ODD: [&str; 10] =
     ["a\"b", "a&b", "a<b>", "two  blanks", "a#b", "a%41", "a?b=c", "naïve ☃ 名前", "semi;colon", "plus+at@'"];
 
-/// A served directory with so many files, the content of each is its name.
+/// A served directory with this many files, the content of each is its name.
 fn many() -> Bench {
     let bench = Bench::new(&[]);
     let dir = bench.served("many");

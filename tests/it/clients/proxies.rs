@@ -1,4 +1,4 @@
-//! Proxies in front (nginx beneath a path, HAProxy with health checks), apt, and forms that curl and wget post.
+//! Proxies in front (nginx under a path, HAProxy with health checks), apt, and forms that curl and wget post.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -191,7 +191,7 @@ fn haproxy_says_which_client_it_is_and_no_other_peer_is_believed() {
             assert!(lines.iter().all(|line| line.contains(&by)), "{lines:?}");
         }
     }
-    // A header that the client sends itself is part of what it asks, behind the true one; straight to the server
+    // A header that the client sends itself is part of what it asks, after the true one; straight to the server
     // from another address, or where no proxy is expected, it is no header at all.
     let text = b"PROXY TCP4 203.0.113.9 203.0.113.1 4000 80\r\n";
     let binary = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xcb\0\x71\x09\xcb\0\x71\x01\x0f\xa0\0\x50";
@@ -213,7 +213,7 @@ fn haproxy_says_which_client_it_is_and_no_other_peer_is_believed() {
             .flatten()
             .all(|entry| { !entry.file_name().to_string_lossy().starts_with("forged") })
     );
-    // One client that guesses is slowed down, and the others behind the same proxy are not.
+    // One client that guesses is slowed down, and the others after the same proxy are not.
     for _ in 0..20 {
         let _ = curl_from(&bench, 5, &["-m", "1", "-u", ":wrong", &format!("http://{v2}/0-5")]);
     }

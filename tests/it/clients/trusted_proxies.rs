@@ -100,7 +100,7 @@ fn haproxy_and_nginx_name_the_client_of_each_request_and_no_other_peer_is_believ
     wait_until("the log has them", || log_of("key=\"/forged\"").len() == asked);
     assert!(log_of("key=\"/forged\"").iter().all(|line| line.contains("peer=127.0.0.9:")));
     assert_eq!(log_of("203.0.113.9"), [""; 0]);
-    // One client that guesses is slowed down, and the others behind the same proxy are not.
+    // One client that guesses is slowed down, and the others after the same proxy are not.
     let url = format!("http://{common}/0-5-0");
     let guesses = (0..20).map(|_| curl_from(&bench, 5, &["-u", ":wrong", "-o", "said", &url]).1);
     assert!(guesses.collect::<Vec<_>>().contains(&"429".to_owned()));

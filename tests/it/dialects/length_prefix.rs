@@ -1,4 +1,4 @@
-//! Long messages behind a 64-byte length: they stream into the inbox, are never held, and are kept
+//! Long messages after a 64-byte length: they stream into the inbox, are never held, and are kept
 //! whole or not at all. Too long for a transcript that is cut at every place.
 
 use std::time::Duration;

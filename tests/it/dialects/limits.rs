@@ -35,7 +35,7 @@ fn said(peer: &Peer) -> String {
     String::from_utf8_lossy(&peer.heard()).into_owned()
 }
 
-/// What `sends` are heard and stored as, where an upload may have so many bytes.
+/// What `sends` are heard and stored as, where an upload may have this many bytes.
 fn uploads(kind: Kind, limits: &Limits, pieces: &[&[u8]]) -> (Rig, Peer) {
     let listening = Listening::new(kind, &[], 0).expect("no options");
     let mut rig = Rig::speaking(listening, Mode::PLAIN, limits.clone(), Access::default());
@@ -183,7 +183,7 @@ fn the_newest_file_is_the_one_that_is_received() {
     assert_eq!(said(&peer), "b.jpg");
 }
 
-/// Its header may count bytes or characters, which only what comes behind would tell.
+/// Its header may count bytes or characters, which only what comes after would tell.
 #[test]
 fn a_long_text_in_doubt_ends_in_silence_or_with_its_stream() {
     let text = format!("ü{}", "a".repeat(5998));

@@ -172,7 +172,7 @@ fn a_client_beyond_its_requests_is_not_listened_to_on_connections_that_cannot_be
     assert!((30..=50).contains(&(then - first)), "{first} in two seconds, {then} in twelve");
 }
 
-/// A server with eight slots, of which two clients hold `each` with transfers beneath a rate, and how many seconds a
+/// A server with eight slots, of which two clients hold `each` with transfers under a rate, and how many seconds a
 /// third one waits for a slot. None if it gets none.
 fn waits_for_a_slot(mode: Mode, rate: &str, each: usize, request: &str) -> (Rig, Vec<Peer>, Option<u64>) {
     let access = Access::with_rules(

@@ -91,7 +91,7 @@ fn move_an_ancestor(root: &Path, n: u32) -> Option<Vec<u8>> {
     Some(version(n))
 }
 
-/// Links are not followed, so there is nothing behind one.
+/// Links are not followed, so there is nothing after one.
 fn put_a_link_in_the_way(root: &Path, n: u32) -> Option<Vec<u8>> {
     if n % 2 == 1 {
         fs::rename(root.join("a"), root.join("hidden")).expect("a rename");

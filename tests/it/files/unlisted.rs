@@ -8,7 +8,7 @@ use std::process::Command;
 
 use support::client::{Running, value};
 
-/// A folder with two of them and one file, and one in which nothing else is.
+/// A directory with two of them and one file, and one in which nothing else is.
 fn served() -> Running {
     let server = Running::start();
     for dir in ["mixed", "odd"] {

@@ -10,7 +10,7 @@ use support::client::random;
 /// Servers at once: each spends most of its time waiting for its disk workers.
 const LANES: usize = 4;
 
-/// So many bytes at most arrive one by one, the rest of a conversation with the last of them.
+/// This many bytes at most arrive one by one, the rest of a conversation with the last of them.
 const SINGLE_BYTES_MAX: usize = 500;
 
 /// Holds all of them, `cuts` telling where the client's bytes are cut.

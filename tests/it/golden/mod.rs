@@ -76,7 +76,7 @@ enum Step {
     Again,
 }
 
-/// HTTP's conversations are long, and there are many: each is cut at so many places.
+/// HTTP's conversations are long, and there are many: each is cut at this many places.
 const CUTS_OF_HTTP: usize = 12;
 
 /// A request that must never be answered: the bytes before it can be read in two ways.

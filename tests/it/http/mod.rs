@@ -28,7 +28,7 @@ fn heard(rig: &mut Rig, says: impl AsRef<[u8]>) -> String {
     String::from_utf8(peer.heard()).expect("text")
 }
 
-/// One response: its status, its fields, and what is behind them.
+/// One response: its status, its fields, and what is after them.
 struct Response {
     code: u16,
     head: String,

@@ -227,7 +227,7 @@ fn a_page_offers_changes_only_where_they_are_taken() {
 }
 
 /// RFC 9112 §9.6: a client that said that nothing follows need not be waited for. What follows all the same, unread
-/// behind a close, would turn the answer into a reset.
+/// after a close, would turn the answer into a reset.
 #[test]
 fn a_client_that_said_that_nothing_follows_is_closed_with_the_reply() {
     for (kind, says, at_once) in [

@@ -181,7 +181,7 @@ const ROWS: &[Row] = &[
     ),
     ("chunks RFC 9112 §6.1", "PUT /n HTTP/1.0|Transfer-Encoding: chunked", "0\r\n\r\n", 400, "Connection: close"),
     ("chunks RFC 9112 §6.1", "PUT /n HTTP/1.1|Transfer-Encoding: gzip, chunked", "0\r\n\r\n", 501, "Connection: close"),
-    // Going on, or not.
+    // Continuing, or not.
     ("keep-alive RFC 9112 §9.3", "GET /f HTTP/1.1", "", 200, "!Connection"),
     ("keep-alive RFC 9112 §9.3", "GET /f HTTP/1.1|Connection: close", "", 200, "Connection: close"),
     ("keep-alive RFC 9112 §9.3", "GET /f HTTP/1.1|Connection: x|Connection: y, close", "", 200, "Connection: close"),

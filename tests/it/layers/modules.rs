@@ -19,7 +19,7 @@ fn is_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
-/// Every path behind `prefix` in `code`, with the lists in braces multiplied out.
+/// Every path after `prefix` in `code`, with the lists in braces multiplied out.
 fn paths_behind(code: &str, prefix: &str) -> Vec<(usize, Vec<String>)> {
     let starts = code.match_indices(prefix).filter(|(at, _)| !code[..*at].ends_with(|c: char| is_word(c) || c == ':'));
     let mut found = Vec::new();
@@ -41,7 +41,7 @@ fn tree(text: &str, before: &mut Vec<String>, found: &mut Vec<Vec<String>>) -> u
             at += 1;
             while !text[at..].is_empty() && !text[at..].starts_with('}') {
                 at += tree(&text[at..], before, found);
-                // Behind it only `as other` may stand.
+                // After it only `as other` may stand.
                 let rest = &text[at..];
                 at += rest.find([',', '}']).unwrap_or(rest.len());
                 at += usize::from(text[at..].starts_with(','));

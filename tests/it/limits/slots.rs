@@ -33,7 +33,7 @@ fn slots_of_two_addresses(rig: &mut Rig, each: usize) -> Vec<Peer> {
     peers
 }
 
-/// Every second each of them sends so many bytes, until `done`.
+/// Every second each of them sends this many bytes, until `done`.
 fn send_each_second(rig: &mut Rig, peers: &[Peer], bytes: usize, mut done: impl FnMut(&mut Rig) -> bool) -> u32 {
     for seconds in 0..100 {
         if done(rig) {

@@ -248,7 +248,7 @@ fn of_a_crowd_of_downloads_all_are_sent_something_in_as_many_turns_as_their_part
     let was_sent_something = |peer: &&Peer| peer.heard().contains(&b'z');
     // The first of them have two parts before the others have one: the first at once, beside the requests.
     for _ in 0..crowd.len() / AT_ONCE + 1 {
-        // Those that read at once have their next part behind all others.
+        // Those that read at once have their next part after all others.
         let readers: Vec<&Peer> = crowd.iter().filter(was_sent_something).collect();
         rig.read_in_turn(&readers);
     }

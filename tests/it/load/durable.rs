@@ -9,7 +9,7 @@ use support::server::Local;
 use support::{Content, Driver, Task, Wire, driver, process};
 
 const LEN: u64 = 16 << 10;
-/// So many uploads, but so many by one connection at most: one after the other, each waits for its syncs.
+/// This many uploads, but this many by one connection at most: one after the other, each waits for its syncs.
 const UPLOADS: usize = 2000;
 const EACH_MAX: usize = 100;
 

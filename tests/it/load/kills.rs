@@ -26,7 +26,7 @@ const CONNECTIONS: usize = 32;
 /// Names of each connection: few, so that most uploads replace a file.
 const NAMES: u64 = 12;
 const LEN_MAX: u64 = 300 << 10;
-/// So many uploads are acknowledged before the kill, at most: what a disk does in a round that takes
+/// This many uploads are acknowledged before the kill, at most: what a disk does in a round that takes
 /// seconds for a sync.
 const ROUND_ACKS: u64 = 60;
 /// How long after that the kill comes, at most, in milliseconds.

@@ -58,7 +58,7 @@ fn the_longest_line_is_served_and_one_byte_more_is_not() {
     let server = Running::start();
     let mut client = server.client();
     let line = |len: usize| format!("GET {}\n", "/aaaaaaa".repeat(len)[..len - 5].to_owned());
-    // A key this long is refused for itself, and the conversation goes on.
+    // A key this long is refused for itself, and the conversation continues.
     client.send(line(4096));
     assert!(client.line().starts_with("ERR 4"), "4096 bytes are a line");
     client.expect("PING", "OK 0");

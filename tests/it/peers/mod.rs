@@ -1,5 +1,5 @@
 //! Peers that break off, stall, lie or attack, and resources that run out. After every case
-//! another client goes on as before, and no slot, connection or staging file has leaked.
+//! another client continues as before, and no slot, connection or staging file has leaked.
 
 mod aborts;
 mod crowds;

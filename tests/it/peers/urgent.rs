@@ -7,7 +7,7 @@ fn send_urgent(client: &Client) -> std::io::Result<usize> {
     socket2::SockRef::from(&client.stream).send_out_of_band(b"!")
 }
 
-/// An upload of each framing, in both protocols, with a request behind it; what each says.
+/// An upload of each framing, in both protocols, with a request after it; what each says.
 fn conversations() -> Vec<(Vec<u8>, Vec<u8>, &'static str)> {
     let (small, large) = (content(1, 40), content(2, 200_000));
     let mut conversations = Vec::new();

@@ -48,7 +48,7 @@ fn put(fields: &str, name: &str, len: usize) -> Vec<u8> {
     format!("PUT /{name} HTTP/1.1\r\nHost: x\r\nContent-Length: {len}\r\n{fields}\r\n").into_bytes()
 }
 
-/// The status of the last answer that is new behind `heard`.
+/// The status of the last answer that is new after `heard`.
 fn status(peer: &Peer, heard: &mut usize) -> String {
     let all = peer.heard();
     let new = String::from_utf8_lossy(&all[*heard..]).into_owned();
@@ -420,7 +420,7 @@ fn the_user_that_a_trusted_proxy_names_is_the_caller_of_that_request_only() {
     let said = String::from_utf8_lossy(&proxy.heard()[before..]).into_owned();
     let statuses: Vec<_> = said.split("HTTP/1.1 ").skip(1).map(|reply| reply[..3].to_owned()).collect();
     assert_eq!(statuses, ["200", "401", "200", "403"]);
-    // An upload of anna, and one of nobody behind it.
+    // An upload of anna, and one of nobody after it.
     let mut heard = proxy.heard().len();
     rig.send(&proxy, &put("Remote-User: anna\r\n", "home/anna/new", 5));
     rig.send(&proxy, b"hello");

@@ -36,7 +36,7 @@ use support::rig::STARTED_S;
 
 /// The port the client is said to have.
 const PEER_PORT: u16 = 50_851;
-/// A socket that the server does not read may stay so, once nothing came of it for so long, twice: on a
+/// A socket that the server does not read may stay so, once nothing came of it for this long, twice: on a
 /// busy machine the kernel takes milliseconds to carry bytes from one socket to the other.
 const UNREAD: Duration = Duration::from_millis(10);
 
@@ -101,7 +101,7 @@ impl Drop for SeenStream {
     }
 }
 
-/// The real platform behind clocks that stand still.
+/// The real platform after clocks that stand still.
 pub struct StillPlatform {
     /// Asked for its store by methods that change nothing.
     os: RefCell<OsPlatform>,

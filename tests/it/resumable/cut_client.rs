@@ -28,7 +28,7 @@ pub enum Direction {
     ToClient,
 }
 
-/// Passes connections on, so many bytes in one direction; then they hang until they are cut off.
+/// Passes connections on, this many bytes in one direction; then they hang until they are cut off.
 pub struct Link {
     pub address: SocketAddr,
     shared: Arc<Shared>,
@@ -74,13 +74,13 @@ impl Link {
         link
     }
 
-    /// Lets so many bytes pass.
+    /// Lets this many bytes pass.
     pub fn allow(&self, bytes: u64) {
         self.shared.lock().budget = bytes;
         self.shared.changed.notify_all();
     }
 
-    /// Lets so many bytes pass, and waits until they have or `ended`.
+    /// Lets this many bytes pass, and waits until they have or `ended`.
     pub fn pass(&self, bytes: u64, mut ended: impl FnMut() -> bool) {
         self.allow(bytes);
         wait_until("the bytes have passed", || self.shared.lock().budget == 0 || ended());

@@ -15,7 +15,7 @@ const LEN: usize = 3_000_000;
 const SYNC: usize = 64 * 1024;
 const CUTS: usize = 24;
 
-/// Names in the folder of uploads besides its clock.
+/// Names in the directory of uploads besides its clock.
 fn kept(root: &Path) -> Vec<String> {
     let names = fs::read_dir(root.join(".filewharf/uploads")).into_iter().flatten().filter_map(Result::ok);
     let mut names: Vec<_> = names.map(|name| name.file_name().to_string_lossy().into_owned()).collect();

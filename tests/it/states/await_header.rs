@@ -90,7 +90,7 @@ fn a_first_line_that_is_too_long_for_everything_is_refused_once() {
         let server = Running::with(|builder| builder.limits(limits));
         for begin in ["GET /", "POST http://x/", "GET x", "", " "] {
             let mut peer = TcpStream::connect(server.handle().addresses()[0].0).expect("listening");
-            // One line, and behind it what must not be taken for a request.
+            // One line, and after it what must not be taken for a request.
             let says = format!("{begin}{}\nPING\n", "a".repeat(2 * head_len_max));
             peer.write_all(says.as_bytes()).expect("it is read");
             let mut heard = String::new();

@@ -67,7 +67,7 @@ fn name_size(mode: Mode, limits: Limits) -> Rig {
     Rig::speaking(listening, mode, limits, Access::default())
 }
 
-/// What came behind the end of a conversation was held on the account of a slot that was never given
+/// What came after the end of a conversation was held on the account of a slot that was never given
 /// back any more.
 #[test]
 fn bytes_behind_the_end_of_a_conversation_keep_no_slot() {

@@ -94,7 +94,7 @@ fn what_is_held_for_a_slow_disk_belongs_to_the_upload_that_its_stream_ends() {
     let content = b"0123456789 0123456789 0123456789";
     let framed = |bytes: &str| format!("{:<64}{bytes}", bytes.len());
     let put = format!("{}{:<64}", framed("PUT 32 /a.txt"), 32);
-    // A text so long goes into its file as it comes.
+    // A text this long goes into its file as it comes.
     let text = format!("{:<64}{}", 6032, "x".repeat(6000));
     let inbox = [("inbox".to_owned(), "in".to_owned())];
     for (kind, options, name, front) in [

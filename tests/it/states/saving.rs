@@ -36,7 +36,7 @@ fn a_long_message_is_whole_whatever_pieces_it_comes_in() {
                 rig.send(&peer, piece);
             }
             assert_eq!(rig.file("x"), Some(vec![b'a'; 1000]), "in pieces of {piece_len} ({mode:?})");
-            // What comes behind it is another message.
+            // What comes after it is another message.
             rig.send(&peer, &long_message(10));
             assert_eq!(rig.file("x"), Some(vec![b'a'; 10]), "in pieces of {piece_len} ({mode:?})");
             rig.finish(&peer);

@@ -52,7 +52,7 @@ fn no_time_at_our_own_disk_is_a_reader_too_slow() {
     let peer = rig.connect();
     rig.hold_completions(true);
     rig.send(&peer, b"GET /x\n");
-    // The file is opened, then read in so many chunks.
+    // The file is opened, then read in this many chunks.
     for _ in 0..=200_usize.div_ceil(16) {
         // One chunk at a time comes from the disk, long after the one before has left.
         rig.complete_in_turn();

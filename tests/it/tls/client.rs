@@ -48,7 +48,7 @@ impl Served {
         format!("tls://{}{path}", self.server.address())
     }
 
-    /// Runs `filewharf ls` with these flags: the exit code, and what it says behind the address.
+    /// Runs `filewharf ls` with these flags: the exit code, and what it says after the address.
     fn ls(&self, flags: &[&str]) -> (Option<i32>, String) {
         let remote = self.remote("/");
         let output = run(&[&["ls", &remote], flags].concat());

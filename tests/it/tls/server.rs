@@ -299,7 +299,7 @@ fn the_header_of_a_proxy_comes_before_the_handshake() {
     wait_until("the refusal", || server.counters().unidentified == 1);
 }
 
-/// A server with the identity in this folder.
+/// A server with the identity in this directory.
 fn identified(dir: &Path, change: impl FnOnce(Builder) -> Builder) -> Running {
     Running::with(|builder| {
         change(builder.tls(dir.join("cert.pem"), dir.join("key.pem")))

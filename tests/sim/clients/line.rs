@@ -26,7 +26,7 @@ pub struct Line {
     reached: u8,
 }
 
-/// A body behind a reply line.
+/// A body after a reply line.
 #[derive(Debug)]
 struct Body {
     reply: Reply,
@@ -206,7 +206,7 @@ impl Client for Line {
                 continue;
             }
             let Some(end) = io.inbox.iter().position(|byte| *byte == b'\n') else { return };
-            // There was no room, and so much of the first line as had come in time could have become HTTP.
+            // There was no room, and this much of the first line as had come in time could have become HTTP.
             if b"HTTP/1.1 429 ".iter().eq(io.inbox.iter().take(13)) {
                 return;
             }

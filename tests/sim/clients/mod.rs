@@ -123,7 +123,7 @@ impl Out {
         self.bytes.extend(bytes);
     }
 
-    /// Ends our half behind everything said.
+    /// Ends our half after everything said.
     pub const fn end(&mut self) {
         self.end = true;
     }
@@ -201,7 +201,7 @@ impl Peer {
         run(&mut *self.client, &mut io)
     }
 
-    /// Acts again after so long, or sooner if that was planned already.
+    /// Acts again after this long, or sooner if that was planned already.
     pub fn wake(&mut self, world: &mut World, delay_us: u64) {
         let at = world.now_us + delay_us;
         if self.alarm_at.is_none_or(|planned| at < planned || planned < world.now_us) {

@@ -74,7 +74,7 @@ impl Upload {
         format!("PUT {len} {digest}resume={} /{}\n", self.token, self.key)
     }
 
-    /// What is said behind `GO`; true if that is all.
+    /// What is said after `GO`; true if that is all.
     fn go_on(&self, from: usize, io: &mut Io<'_>) -> bool {
         let len = self.content.len();
         let is_all = io.calm || from == len || io.rng.chance(400);
@@ -131,7 +131,7 @@ impl Resume {
         match std::mem::replace(&mut self.awaited, Awaited::Nothing) {
             Awaited::Stat(floor) => {
                 match number("offset=") {
-                    // The next request begins anew.
+                    // The next request begins again.
                     Some(_) if line.contains(" complete=1") => {}
                     Some(offset) => self.heard(offset, floor, io),
                     None if line.starts_with("ERR 404 ") => self.heard(0, floor, io),
@@ -238,7 +238,7 @@ impl Client for Resume {
                 self.over(is_all, io);
                 io.model.end_write(write, Fate::Lost);
             }
-            // It was stored; what came behind that is lost.
+            // It was stored; what came after that is lost.
             Awaited::Read(_) | Awaited::Body(..) => self.upload = None,
             Awaited::Nothing | Awaited::Stat(_) => {}
         }

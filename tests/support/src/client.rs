@@ -311,7 +311,7 @@ impl Running {
         assert_eq!(self.staged(), Vec::<PathBuf>::new(), "a staging file leaks");
     }
 
-    /// Another client goes on as before. It says all it has to say at once: where a deadline is short,
+    /// Another client continues as before. It says all it has to say at once: where a deadline is short,
     /// it must not be the slow one because its machine is.
     #[track_caller]
     pub fn assert_serves(&self) {

@@ -63,7 +63,7 @@ impl Task {
     }
 }
 
-/// The head of a reply: its own length, and the length of the body behind it.
+/// The head of a reply: its own length, and the length of the body after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
     pub len: usize,

@@ -95,7 +95,7 @@ impl Driver {
         Self { lines: lines.collect(), manner: Manner::Kept, poll, address, wire, loss, buffer: vec![0; 256 << 10] }
     }
 
-    /// From now on connections live so long.
+    /// From now on connections live this long.
     pub fn mannered(mut self, manner: Manner) -> Self {
         self.manner = manner;
         self

@@ -191,7 +191,7 @@ impl Peer {
         Self::nginx_at(root, work, &tls)
     }
 
-    /// `ssl`: what stands behind its address.
+    /// `ssl`: what stands after its address.
     fn nginx_at(root: &Path, work: &Path, ssl: &str) -> Result<Self, Missing> {
         let (port, work) = (free_port(), work.display());
         let conf = format!(

@@ -73,7 +73,7 @@ pub fn cpu(pid: u32) -> Duration {
 /// CPU time of a process with that of threads that ended, in steps of 10 ms.
 pub fn cpu_with_ended(pid: u32) -> Duration {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // Behind the name, which may hold anything, stand 11 fields before user and system time (proc_pid_stat(5)).
+    // After the name, which may hold anything, stand 11 fields before user and system time (proc_pid_stat(5)).
     let fields = text.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
     let ticks: u64 = fields.filter_map(|field| field.parse::<u64>().ok()).sum();
     Duration::from_millis(10 * ticks)
@@ -92,7 +92,7 @@ pub fn waited_for_core(pid: u32) -> Duration {
 /// True if no thread of the process runs, or waits for a core or a disk.
 pub fn is_asleep(pid: u32) -> bool {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().filter_map(Result::ok);
-    // The state stands behind the name, which may hold anything (proc_pid_stat(5)).
+    // The state stands after the name, which may hold anything (proc_pid_stat(5)).
     let is_awake = |stat: &str| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['R', 'D']));
     !tasks.filter_map(|task| fs::read_to_string(task.path().join("stat")).ok()).any(|stat| is_awake(&stat))
 }
@@ -109,13 +109,13 @@ pub fn family(pid: u32) -> Vec<u32> {
     all
 }
 
-/// From now on the peak of a process's memory is counted anew.
+/// From now on the peak of a process's memory is counted again.
 pub fn forget_peak(pid: u32) {
     // Not permitted everywhere: then the peak is that since its start.
     let _ = fs::write(format!("/proc/{pid}/clear_refs"), "5");
 }
 
-/// A directory for one check, beneath `FILEWHARF_CHECK_DIR` or else `otherwise`: set it to measure
+/// A directory for one check, under `FILEWHARF_CHECK_DIR` or else `otherwise`: set it to measure
 /// another file system.
 pub fn dir(otherwise: &str) -> tempfile::TempDir {
     let beneath = std::env::var_os("FILEWHARF_CHECK_DIR").unwrap_or_else(|| otherwise.into());

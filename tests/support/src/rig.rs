@@ -77,7 +77,7 @@ struct Still {
     shed: u32,
     /// The loop wanted to sleep: nothing is left to do.
     slept: bool,
-    /// For so long, if no event comes.
+    /// For this long, if no event comes.
     sleep: Option<Duration>,
     /// Files that were opened, as they were then.
     cached: BTreeMap<String, Ino>,
@@ -423,14 +423,14 @@ impl Rig {
         self.world().link(peer).unread()
     }
 
-    /// The client reads so many bytes at most, of which the server will be told.
+    /// The client reads this many bytes at most, of which the server will be told.
     fn free(&mut self, peer: &Peer, bytes: usize) {
         let mut world = self.world();
         world.net.peer_recv(peer.link, bytes);
         world.event(peer, Readable::Nothing, true);
     }
 
-    /// The client reads so many bytes, which makes room for as many.
+    /// The client reads this many bytes, which makes room for as many.
     pub fn read(&mut self, peer: &Peer, bytes: usize) {
         self.free(peer, bytes);
         self.settle();
@@ -562,7 +562,7 @@ impl Peer {
         self.link(|link| link.probe.packets.clone())
     }
 
-    /// So much of what was sent has not been acknowledged.
+    /// This much of what was sent has not been acknowledged.
     pub fn acknowledges_all_but(&self, bytes: usize) {
         self.link(|link| link.probe.unacknowledged = Some(bytes));
     }
@@ -572,7 +572,7 @@ impl Peer {
         self.link(|link| link.probe.certificate = Some(ClientCertificate { sha256, expires_s }));
     }
 
-    /// So many of the server's next calls are interrupted by a signal.
+    /// This many of the server's next calls are interrupted by a signal.
     pub fn interrupts(&self, calls: u32) {
         self.link(|link| link.probe.interruptions = calls);
     }

@@ -83,7 +83,7 @@ fn check_end(rig: &mut Rig, peers: &[Peer], sent_max: usize) {
 }
 
 /// A conversation with the real reactor. The first byte chooses how the world behaves; after it
-/// come pieces, each behind its length. A length of 255 lets time pass, 254 closes the client's
+/// come pieces, each after its length. A length of 255 lets time pass, 254 closes the client's
 /// half.
 pub fn converse(kind: Kind, options: &[(&str, &str)], data: &[u8]) {
     let Some((&world, mut rest)) = data.split_first() else { return };

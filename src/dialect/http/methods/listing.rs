@@ -226,7 +226,7 @@ impl List {
             // What was sent must not look complete.
             return Action::Reset(CloseReason::SourceFailed);
         }
-        // A file has no names beneath it: nothing has this address.
+        // A file has no names under it: nothing has this address.
         let failure = if let Failure::Conflict(_) = failure { Failure::NotFound } else { failure };
         response.refuse(failure, Some(&self.key), context)
     }

@@ -1,4 +1,4 @@
-//! What each method does: a file for each, behind [`Handler`](crate::dialect::http::handler::Handler), and a row in the
+//! What each method does: a file for each, after [`Handler`](crate::dialect::http::handler::Handler), and a row in the
 //! table here.
 
 pub(super) mod delete;

@@ -79,7 +79,7 @@ impl Socket {
     }
 
     /// To be called before `len` bytes are sent over an encrypted connection: enters bulk mode with a long part of a
-    /// file that goes on, and leaves it at the end.
+    /// file that continues, and leaves it at the end.
     #[cfg(target_os = "linux")]
     pub(crate) fn limit_unsent(&mut self, len: usize, more: bool) {
         let SendMode::Tls(encrypted) = &mut self.mode else { return };

@@ -19,7 +19,7 @@ use crate::platform::Event;
 /// How often they are looked at. More often, there are more wake-ups; less often, a reader must be slower still to
 /// be no worse off.
 const TICK: Duration = Duration::from_millis(8);
-/// A reader that takes at least so long for what the socket holds is slow: half of that is left when the socket
+/// A reader that takes at least this long for what the socket holds is slow: half of that is left when the socket
 /// takes bytes again, which lasts for longer than a tick.
 const SLOW_MS: u32 = 64;
 /// A slow reader that takes less is slow no more. Several ticks below `SLOW_MS`: else a reader would be taken for
@@ -69,7 +69,7 @@ impl SlowReaders {
         Ok(())
     }
 
-    /// Registers a connection with `main`. Where many send large files (`crowded`), one whose first file has filled
+    /// Registers a connection with `main`. Where many send large files (`crowded`), a connection that has filled
     /// its socket already begins as a slow reader.
     pub fn register(&self, socket: &mut Socket, id: ConnId, crowded: bool, main: &Registry) -> io::Result<()> {
         socket.id = id;
@@ -193,7 +193,7 @@ mod tests {
             self.slow.register(&mut self.stream.socket, ID, crowded, self.main.registry()).expect("it can be watched");
         }
 
-        /// Fills the socket, so long after the start.
+        /// Fills the socket, this long after the start.
         fn fill(&mut self, at_ms: u64, crowded: bool) {
             self.slow.now = self.slow.began + Duration::from_millis(at_ms);
             while self.stream.send(&[&[0; 4096]], true).is_ok() {}

@@ -2,7 +2,7 @@
 //!
 //! The calls have the meaning of those of [`Stream`](crate::platform::Stream). Content counts as sent once the
 //! socket has taken all of the records it is in: until then the caller keeps it and shows it again, so that a
-//! connection whose last reply has not left is not done for anyone.
+//! connection with a last reply that has not left is not done.
 
 mod client_certificate;
 mod handshake;
@@ -31,7 +31,7 @@ const HANDSHAKE_BYTES_MAX: usize = 68 * 1024;
 /// one that is received and the content of another.
 pub const SESSION_BYTES_MAX: usize = HANDSHAKE_BYTES_MAX + RECORD_BYTES_MAX + 8 * 1024;
 const _: () = assert!(SESSION_BYTES_MAX > AHEAD_BYTES_MAX + 2 * RECORD_BYTES_MAX + 8 * 1024);
-/// Records are received directly into the buffer of the caller where it has more space than this behind the longest
+/// Records are received directly into the buffer of the caller where it has more space than this after the longest
 /// record.
 const RECEIVED_BYTES_MIN: usize = 8 * 1024;
 /// What a handshake fails with that needs the thread for private keys after that has panicked.
@@ -43,7 +43,7 @@ enum Stage {
     Hello { config: Arc<ServerConfig>, is_first: bool },
     /// From the server's first message on.
     Open(Box<UnbufferedServerConnection>),
-    /// Another thread goes on with the handshake: it comes back from there with all that the session holds.
+    /// Another thread continues with the handshake: it comes back from there with all that the session holds.
     Lent(Receiver<TlsSession>),
     /// The client has broken the rules, and was told.
     Failed,
@@ -68,7 +68,7 @@ pub struct TlsSession {
     has_sent_end: bool,
     /// Verifies the certificates of clients, which takes as long as a use of the private key.
     verifier: Option<Arc<dyn ClientCertVerifier>>,
-    /// An error behind content that was received before it.
+    /// An error after content that was received before it.
     failed: Option<io::Error>,
     /// What the client has shown, and what was verified.
     certificate: Option<Box<ClientCertificate>>,
@@ -153,7 +153,7 @@ impl TlsSession {
     /// Receives once, and decrypts that to the begin of `buf`: returns how many bytes it became, and true if that is
     /// all until an event tells of more.
     ///
-    /// Records are received behind the space of the longest, and their content, which is shorter, is put in front of
+    /// Records are received after the space of the longest, and their content, which is shorter, is put in front of
     /// them.
     fn receive(&mut self, socket: &mut (impl Read + Write), buf: &mut [u8]) -> io::Result<(usize, bool)> {
         let Stage::Open(connection) = &mut self.stage else { return Err(self.not_open()) };

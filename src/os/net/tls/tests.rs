@@ -295,7 +295,7 @@ fn content_is_received_whole_from_a_socket_that_gives_a_few_bytes_at_a_time() {
 }
 
 impl Pair {
-    /// One `recv`, of whose short read the loop would have been told by an event.
+    /// One `recv` with a short read that an event would have reported to the loop.
     fn recv_some(&mut self, most: usize) -> Vec<u8> {
         let mut buf = vec![0; most];
         let n = self.session.recv(&mut self.socket, &mut buf).unwrap_or(0);
@@ -367,7 +367,7 @@ fn an_end_is_one_only_if_the_encryption_ends_with_it() {
         for _ in 0..2 {
             assert_eq!(pair.session.recv(&mut pair.socket, &mut buf).expect("an end"), 0);
         }
-        // The other direction goes on.
+        // The other direction continues.
         assert_eq!(pair.session.send(&mut pair.socket, &[b"reply"]).expect("the socket takes it"), 5);
         assert_eq!(pair.heard(), b"reply");
 

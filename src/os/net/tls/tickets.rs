@@ -1,4 +1,4 @@
-//! Keys of tickets that several servers of a folder have in common, so that a client resumes at one what it began at
+//! Keys of tickets that several servers of a directory have in common, so that a client resumes at one what it began at
 //! another: `.filewharf/TICKETS`, which only its owner may read.
 //!
 //! The file has at most two secrets: the one for new tickets, replaced after six hours by the first server that finds it
@@ -235,7 +235,7 @@ mod tests {
 
     const NOW_S: u64 = 1_800_000_000;
 
-    /// Servers of one folder, the first of which has looked at the file.
+    /// Servers of one directory, the first of which has looked at the file.
     fn servers() -> (TempDir, [Arc<TicketSecrets>; 2]) {
         let dir = TempDir::new().expect("a temporary folder");
         let servers = [(); 2].map(|()| Arc::new(TicketSecrets::new(dir.path().join("TICKETS")).expect("random bytes")));

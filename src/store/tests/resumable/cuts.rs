@@ -162,7 +162,7 @@ impl Cut {
         Bench::open_synced_by(root, &StoreConfig::default(), Fixed::default(), |_| sync)
     }
 
-    /// The process is killed, and another serves the directory; the machine goes on.
+    /// The process is killed, and another serves the directory; the machine continues.
     fn killed(self) -> Self {
         let Self { bench, dir } = self;
         drop(bench);

@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::sync::Mutex;
 use std::time::SystemTime;
 
-/// The syncs beneath each root since this was asked last, and those that are to fail, by the end of a name.
+/// The syncs under each root since this was asked last, and those that are to fail, by the end of a name.
 #[derive(Default)]
 struct Syncs {
     made: Vec<&'static str>,
@@ -80,7 +80,7 @@ impl Watched {
 fn each_operation_waits_for_its_syncs_in_their_order() {
     let mut watched = Watched::new(&StoreConfig::default());
     let (file, _) = watched.bench.part(f());
-    // The folder is new: its own name and that of the one above it come first.
+    // The directory is new: its own name and that of the one above it come first.
     assert_eq!(watched.syncs(), [OTHER, OTHER, PART, RECORD, FOLDER]);
     watched.bench.write_part(file, 0, 300);
     watched.bench.checkpoint(file, 300).unwrap();
@@ -174,7 +174,7 @@ fn a_commit_whose_syncs_fail_leaves_an_upload_to_go_on_with() {
         assert_eq!((bench.offset(ID), bench.stat("d/f")), (0, Err(Failure::NotFound)));
         bench.complete_upload(f());
     }
-    // The name is there by then, and nobody can say for how long.
+    // The name is there by then, and it is not known for how long.
     let mut watched = Watched::new(&StoreConfig::default());
     let (file, _) = watched.bench.part(f());
     watched.bench.write_part(file, 0, LEN);

@@ -1,4 +1,4 @@
-//! Uploads that are joined from others: either all of the whole is there under its name, or all of the parts are.
+//! Uploads that are concatenated from others: either all of the whole is there under its name, or all of the parts are.
 use super::*;
 use crate::store::mutex::lock;
 use crate::upload::{JOINED, NO_PART, NOT_PARTIAL, PART_UNFINISHED};
@@ -15,7 +15,7 @@ pub(super) fn with_role(id: UploadId, put: Put, role: Role) -> UploadRef {
     UploadRef::New(Box::new(NewUpload { id: Some(id), put, metadata: "".into(), role }))
 }
 
-/// The upload that is joined from these.
+/// The upload that is concatenated from these.
 pub(super) fn whole(put: Put, parts: &[UploadId]) -> UploadRef {
     with_role(WHOLE, put, Role::Final(parts.into()))
 }
@@ -29,7 +29,7 @@ fn to_f() -> Put {
 }
 
 impl Bench {
-    /// A partial upload of so many bytes, of which these have come.
+    /// A partial upload of this many bytes, of which these have come.
     pub(super) fn partial(&mut self, id: UploadId, bytes: &[u8], len: u64) {
         // It never gets the name, so what has it does not matter.
         let put = put("d/f", Some(len), Precondition::Absent);

@@ -26,7 +26,7 @@ fn content() -> Vec<u8> {
     (0..LEN).map(|n| (n * 7 % 251) as u8).collect()
 }
 
-/// The digest state behind so many bytes of the content.
+/// The digest state after this many bytes of the content.
 fn digest_at(offset: usize) -> Option<DigestState> {
     let mut hasher = Hasher::new(true);
     hasher.update(&content()[..offset]);
@@ -144,7 +144,7 @@ impl Bench {
         self.path(".filewharf/uploads").join(name)
     }
 
-    /// Names in the folder of uploads besides the clock.
+    /// Names in the directory of uploads besides the clock.
     fn uploads(&self) -> Vec<String> {
         let names = std::fs::read_dir(self.upload_path("")).into_iter().flatten();
         let mut names: Vec<_> = names.map(|name| name.unwrap().file_name().into_string().unwrap()).collect();
@@ -153,7 +153,7 @@ impl Bench {
         names
     }
 
-    /// A whole pass over the folder, as if so many seconds had passed since the start.
+    /// A whole pass over the directory, as if this many seconds had passed since the start.
     fn pass(&self, after_s: u64) {
         let uploads = &self.store.pool.volume.resumable;
         uploads.passed_s.store(after_s, std::sync::atomic::Ordering::Relaxed);

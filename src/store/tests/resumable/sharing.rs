@@ -1,4 +1,4 @@
-//! Stores that share a folder: one upload is written by one of them.
+//! Stores that share a directory: one upload is written by one of them.
 use super::*;
 use crate::os::process::clock;
 use crate::store::mutex::lock;
@@ -180,7 +180,7 @@ fn a_writer_whose_upload_another_store_has_taken_over_does_not_remove_it() {
     let (file, _) = one.part(f());
     one.write_part(file, 0, 300);
     one.checkpoint(file, 300).unwrap();
-    // Another machine went on with it when the lease was over.
+    // Another machine continued with it when the lease was over.
     change_checkpoint(&one, ID, |newest| {
         (newest.generation, newest.sequence) = (newest.generation + 1, newest.sequence + 1);
     });

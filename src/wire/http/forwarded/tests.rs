@@ -103,7 +103,7 @@ fn every_form_of_a_node_is_understood_or_refused() {
     ] {
         assert_eq!(named(&[&format!("Forwarded: for=\"{node}\"")]), wanted, "{node}");
         assert_eq!(named(&[&format!("X-Forwarded-For: {node}")]), wanted, "{node}");
-        // Behind a client that is known nothing is looked at.
+        // After a client that is known nothing is looked at.
         assert_eq!(named(&[&format!("X-Forwarded-For: {node}, 203.0.113.9")]), "203.0.113.9", "{node}");
         assert_eq!(named(&[&format!("Forwarded: for=\"{node}\", for=203.0.113.9")]), "203.0.113.9", "{node}");
     }

@@ -209,7 +209,7 @@ fn length(text: &str) -> Result<u64, HeadError> {
         .ok_or(HeadError::BadRequest("Content-Length is not one plain number"))
 }
 
-/// Exactly `chunked`. Another coding beneath it is not offered; anything else leaves the end of the body undefined
+/// Exactly `chunked`. Another coding under it is not offered; anything else leaves the end of the body undefined
 /// (RFC 9112 §6.3).
 fn chunked(codings: &str) -> Result<(), HeadError> {
     let is_chunked = |coding: &str| trimmed(coding).eq_ignore_ascii_case("chunked");

@@ -1,4 +1,4 @@
-//! Links that break, replies that are lost, and servers that are killed: a client goes on from
+//! Links that break, replies that are lost, and servers that are killed: a client continues from
 //! where the server says, and what is stored is what was sent.
 
 use std::fs;
@@ -30,7 +30,7 @@ fn survives(client: Client, breaks: &[(u64, Break)]) {
         let report = bench.run(client, &words);
         report.succeeded(1);
         bench.assert_stored("f", &bytes);
-        // It went on from where the server was, and did not start again.
+        // It continued from where the server was, and did not start again.
         let again = bench.link.sent() - SIZE;
         assert!(again < breaks.len() as u64 * (IN_FLIGHT + NOT_DURABLE), "{again} bytes were sent again: {report:#?}");
         assert!(report.count("POST") <= 1, "it started again: {report:#?}");
@@ -75,7 +75,7 @@ fn tuspy_goes_on_when_the_server_is_killed() {
     survives(Client::TusPy, &KILLS);
 }
 
-/// Every part goes on by itself.
+/// Every part continues by itself.
 #[test]
 #[ignore = "needs node, npm and a registry"]
 fn parallel_parts_survive_cuts_and_kills() {

@@ -54,7 +54,7 @@ impl Shared {
         *server = Some(self.start());
     }
 
-    /// How many of these bytes may pass, and what breaks behind them.
+    /// How many of these bytes may pass, and what breaks after them.
     fn pass(&self, count: usize) -> (usize, Option<Break>) {
         let mut plan = locked(&self.plan);
         let end = plan.sent + count as u64;
@@ -138,7 +138,7 @@ impl Unsteady {
         self.address
     }
 
-    /// From now on, this breaks once clients have sent so many more bytes.
+    /// From now on, this breaks once clients have sent this many more bytes.
     pub(super) fn plan(&self, breaks: impl IntoIterator<Item = (u64, Break)>) {
         let breaks = breaks.into_iter().collect();
         *locked(&self.shared.plan) = Plan { sent: 0, breaks };

@@ -108,7 +108,7 @@ fn an_upload_in_parts_is_visible_at_its_end() {
     bench.link.end();
 }
 
-/// curl gives up in the middle; what it was told is where another one goes on.
+/// curl gives up in the middle; what it was told is where another one continues.
 #[test]
 #[ignore = "needs curl"]
 fn an_upload_that_was_cut_goes_on() {

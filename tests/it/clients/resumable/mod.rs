@@ -100,7 +100,7 @@ impl Report {
         Self { successes: all("success"), failures: all("failure"), stopped, replies: all("request") }
     }
 
-    /// So many uploads succeeded and none failed.
+    /// This many uploads succeeded and none failed.
     #[track_caller]
     fn succeeded(&self, count: usize) {
         assert!(self.successes.len() == count && self.failures.is_empty(), "{self:#?}");
@@ -111,7 +111,7 @@ impl Report {
     }
 }
 
-/// A server behind a link that may break, and files to send.
+/// A server after a link that may break, and files to send.
 struct Bench {
     link: Unsteady,
     dir: TempDir,

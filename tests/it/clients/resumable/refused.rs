@@ -1,4 +1,4 @@
-//! Uploads that cannot be: the client hears of it, reports a failure or starts anew as it should,
+//! Uploads that cannot be: the client hears of it, reports a failure or starts again as it should,
 //! and nothing else comes of it.
 
 use std::fs;
@@ -78,7 +78,7 @@ fn an_upload_that_has_expired_is_started_anew() {
     bench.link.end();
 }
 
-/// A second client is ahead of the first: the first is told where to go on.
+/// A second client is ahead of the first: the first is told where to continue.
 #[test]
 #[ignore = "needs node, npm, curl and a registry"]
 fn a_client_that_is_wrong_about_the_offset_is_told() {

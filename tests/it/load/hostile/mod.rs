@@ -82,7 +82,7 @@ impl Target {
             quiet: Spread::default(),
         };
         target.own_sockets = target.sockets();
-        // The folder of uploads that can be resumed, and its clock, are opened with the first one.
+        // The directory of uploads that can be resumed, and its clock, are opened with the first one.
         let mut first = connect(target.server.address(), Ipv4Addr::LOCALHOST, None);
         first.write_all(b"PUT 1 resume=first /first\nb").expect("the server reads");
         first.shutdown(Shutdown::Write).expect("it is connected");
@@ -259,7 +259,7 @@ impl Hostile {
     }
 }
 
-/// Lets all of them drip in turn until `stop`. One that was closed is opened anew until `over`; how many were.
+/// Lets all of them drip in turn until `stop`. One that was closed is opened again until `over`; how many were.
 fn drip(crowd: &mut [Hostile], open: impl Fn(usize) -> Hostile, over: &AtomicBool, stop: &AtomicBool) -> u64 {
     // The honest client, which measures, must not wait for this thread. Where it is not permitted, it may.
     let _ = rustix::process::nice(19);

@@ -23,7 +23,7 @@ fn held_off(what: &str, begin: impl Fn(usize) -> Vec<u8> + Send + Sync, drip: Dr
     let receive_buffer = matches!(drip, Drip::Reads).then_some(RECEIVE_BUFFER);
     let open = |nth: usize| Hostile::begins(connect(address, host(nth), receive_buffer), &begin(nth), drip);
     attack(&target, what, CROWD, open, |target| {
-        // The crowd goes on: the server ends each connection of it.
+        // The crowd continues: the server ends each connection of it.
         let began = Instant::now();
         wait_until("the server has closed all of them", || target.files().len() <= target.descriptors);
         println!("hostile: {what}: all closed by the server after {:.1?}", began.elapsed());

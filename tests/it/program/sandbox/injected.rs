@@ -19,7 +19,7 @@ pub fn call(thread: u32, number: c_long, arguments: &[Argument]) -> Option<i64> 
     ptrace::attach(thread).expect("a child can be traced");
     assert!(matches!(wait(), WaitStatus::Stopped(..)));
     let before = ptrace::getregs(thread).expect("its registers");
-    // It stands behind the instruction that enters the kernel.
+    // It stands after the instruction that enters the kernel.
     let instruction = before.rip - 2;
     let code = ptrace::read(thread, instruction as *mut c_void).expect("its code");
     assert_eq!(code & 0xFFFF, 0x050F, "the thread waits in the kernel");

@@ -288,7 +288,7 @@ fn a_root_that_is_replaced_is_served_only_after_a_restart_where_the_sandbox_forb
 #[ignore = "needs root and setpriv"]
 fn a_program_that_is_the_user_already_gives_up_its_other_groups_or_does_not_start() {
     let dir = tempfile::tempdir().expect("a directory");
-    // The folder of the build may be closed to that user.
+    // The directory of the build may be closed to that user.
     let (binary, root) = (dir.path().join("filewharf"), dir.path().join("root"));
     fs::copy(BINARY, &binary).and_then(|_| fs::create_dir(&root)).expect("a copy, and a folder");
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("a mode");

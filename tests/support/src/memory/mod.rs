@@ -31,7 +31,7 @@ use trace::Trace;
 
 /// When the clock on the wall begins.
 pub const STARTED_S: u64 = 1_700_000_000;
-/// So long an upload in parts is kept, in seconds.
+/// This long an upload in parts is kept, in seconds.
 pub const EXPIRY_S: u64 = 86_400;
 
 /// The parts of a world that the platform works on.
@@ -51,7 +51,7 @@ pub trait World {
 
     fn now(&self) -> Instant;
 
-    /// The server waits for events, at most so long.
+    /// The server waits for events, at most this long.
     fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>);
 
     /// See [`Platform::take_rules`].

@@ -55,7 +55,7 @@ pub struct Link {
     served: Served,
     read_armed: bool,
     write_armed: bool,
-    /// The server was told of the end that is behind the bytes.
+    /// The server was told of the end that is after the bytes.
     end_told: bool,
     pub address: SocketAddr,
     pub probe: Probe,
@@ -70,7 +70,7 @@ pub struct Probe {
     pub held_back: bool,
     /// The server asked for a reset.
     pub reset: bool,
-    /// So many calls are interrupted by a signal before one goes through.
+    /// This many calls are interrupted by a signal before one goes through.
     pub interruptions: u32,
     /// Bytes that were sent and not acknowledged, where these are not those that were not read.
     pub unacknowledged: Option<usize>,

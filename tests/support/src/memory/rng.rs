@@ -37,7 +37,7 @@ impl Rng {
         }
     }
 
-    /// True so many times in a thousand.
+    /// True this many times in a thousand.
     pub fn chance(&mut self, permille: u64) -> bool {
         self.below(1000) < permille
     }

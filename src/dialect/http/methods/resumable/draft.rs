@@ -103,7 +103,7 @@ pub(super) fn check_question(fields: &UploadFields<'_>) -> Result<(), Failure> {
     Err(Failure::Malformed("a request that asks how far an upload is does not say it"))
 }
 
-/// Can so many bytes, or an unknown number, be what is left?
+/// True if this many bytes, or an unknown number, may be what is left.
 pub(super) fn fits(interop: Interop, part: Option<u64>, left: Option<u64>) -> bool {
     match (part, left) {
         (Some(part), Some(left)) if interop.completes_now() => part == left,

@@ -22,7 +22,7 @@ static VERSIONS: [Version; 3] = [
 pub(super) struct Interop {
     /// `None` where it named none, or none that is offered: it is sent no interim response.
     pub(super) version: Option<&'static Version>,
-    /// Is the upload complete behind this request? `None` where it does not say.
+    /// True if the upload is complete after this request; `None` where it does not say.
     pub(super) completes: Option<bool>,
     completeness: Completeness,
 }

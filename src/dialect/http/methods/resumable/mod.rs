@@ -232,7 +232,7 @@ impl Handler for Resumable {
     }
 
     fn failed(&mut self, failure: Failure, response: &mut ResponseMeta, context: &mut Context<'_>) -> Action {
-        // What may not be stored itself may be a folder in which something may be.
+        // What may not be stored itself may be a directory in which something may be.
         if matches!(failure, NAME_IS_DIR | DENIED | Failure::Unauthorized)
             && self.known.is_none()
             && let Some(append) = self.in_dir.take()

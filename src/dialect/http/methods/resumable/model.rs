@@ -18,7 +18,7 @@ pub(super) const METHODS: &str = "GET, HEAD, PATCH, DELETE, OPTIONS";
 /// What was sent is not what was announced: nothing of the part counts.
 pub(super) const PART_MISMATCH: Failure = Failure::Conflict("the part does not have the digest that was announced");
 
-/// The client goes on from another offset than the upload has.
+/// The client continues from another offset than the upload has.
 pub(super) const OTHER_OFFSET: Failure = Failure::Conflict("the upload goes on from another offset");
 
 pub(super) const COMPLETE: Failure = Failure::Conflict("the upload is complete");
@@ -29,13 +29,13 @@ pub(crate) struct Resumable {
     pub(super) face: Face,
     pub(super) wish: Wish,
     pub(crate) incoming: Incoming,
-    /// Where the client goes on.
+    /// Where the client continues.
     pub(super) at: u64,
-    /// How many folders are between the target and the root.
+    /// How many directories are between the target and the root.
     pub(super) depth: usize,
-    /// The final name, where the target is that, or the folder for it.
+    /// The final name, where the target is that, or the directory for it.
     pub(super) path: Option<Path>,
-    /// What is tried next if the target is a folder, without the slash at its end: a file in it.
+    /// What is tried next if the target is a directory, without the slash at its end: a file in it.
     pub(super) in_dir: Option<Box<Append>>,
     pub(super) known: Option<Known>,
     /// Of what this request brings.
@@ -55,7 +55,7 @@ pub(super) enum Face {
 pub(super) enum Wish {
     Create,
     Append,
-    /// To go on from there.
+    /// To continue from there.
     Ask,
     /// To show the progress.
     Look,
@@ -86,7 +86,7 @@ impl Wish {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Known {
     pub(super) id: UploadId,
-    /// So many bytes are safe.
+    /// This many bytes are safe.
     pub(super) offset: u64,
     pub(super) len: Option<u64>,
     /// In seconds since 1970.

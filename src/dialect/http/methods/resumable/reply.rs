@@ -58,7 +58,7 @@ impl Reply<'_> {
         self.end(is_made, context)
     }
 
-    /// The client goes on with what is complete, and has nothing more to send: it missed the reply.
+    /// The client continues with what is complete, and has nothing more to send: it missed the reply.
     pub(super) fn complete_already(&self, stored: Option<&Stored>, context: &mut Context<'_>) -> Action {
         self.begin(204, context);
         self.completeness(true, context);
@@ -112,7 +112,8 @@ impl Reply<'_> {
         }
     }
 
-    /// So many bytes are safe. A client that has not read the last of these is told no more, as the upload may be long.
+    /// This many bytes are safe. A client that has not read the last of these is told no more, as the upload may be
+    /// long.
     pub(super) fn interim_offset(&self, context: &mut Context<'_>) {
         if context.out.is_empty() && self.begin_interim(context) {
             self.offset(context);

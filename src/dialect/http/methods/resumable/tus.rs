@@ -21,10 +21,10 @@ pub(super) const VERSION: &str = "1.0.0";
 pub(super) const EXTENSIONS: &str =
     "creation,creation-with-upload,creation-defer-length,termination,checksum,expiration,concatenation";
 const CONTENT_TYPE: &str = "application/offset+octet-stream";
-/// In front of what this face keeps with an upload: `Upload-Metadata`; of one that is joined from others,
+/// In front of what this face keeps with an upload: `Upload-Metadata`; of one that is concatenated from others,
 /// `Upload-Concat` and a tab before that.
 const MARK: &str = "tus ";
-/// For the log and the rules, a partial upload in a folder is called so.
+/// For the log and the rules, a partial upload in a directory is called so.
 const PARTIAL: &str = "partial";
 /// How the path of every upload ends, without its id. What a proxy has in front of it is not known here.
 const PLACE: &str = ".filewharf/uploads";
@@ -106,7 +106,7 @@ pub(super) fn create(
     Ok(append)
 }
 
-/// An upload that is joined from others.
+/// An upload that is concatenated from others.
 fn join(
     this: &mut Resumable,
     head: &Head<'_>,
@@ -146,7 +146,7 @@ fn join(
     Ok(append)
 }
 
-/// The same upload under its name in the target, if that could be a folder without the slash at its end.
+/// The same upload under its name in the target, if that could be a directory without the slash at its end.
 fn in_dir(target: &Path, text: &str, append: &Append) -> Option<Box<Append>> {
     if target.expected_kind == ExpectedKind::Dir {
         return None;
@@ -194,7 +194,7 @@ fn read_checksum(this: &mut Resumable, fields: &UploadFields<'_>) -> Result<(), 
     Ok(())
 }
 
-/// The target itself; or the name in the metadata, in the folder that the target is.
+/// The target itself; or the name in the metadata, in the directory that the target is.
 fn final_name(target: &Path, text: &str) -> Result<Key, Failure> {
     let value = |name| -> Result<Option<String>, Failure> {
         let Some(value) = metadata(text, name)? else { return Ok(None) };

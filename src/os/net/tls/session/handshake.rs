@@ -17,7 +17,7 @@ const HELLO_BYTES: usize = 4096;
 /// What a client without TLS is told that speaks HTTP.
 const PLAIN_HTTP_REPLY: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\
     Content-Length: 43\r\nConnection: close\r\n\r\nThis port speaks TLS: use https, not http.\n";
-/// What another is told: a fatal alert, `unexpected_message` (RFC 8446 §6), behind which its connection is reset.
+/// What another is told: a fatal alert, `unexpected_message` (RFC 8446 §6), after which its connection is reset.
 const PLAIN_ALERT: &[u8] = &[21, 3, 1, 0, 2, 2, 10];
 const ENDED_EARLY: &str = "the connection ended within the handshake";
 
@@ -71,7 +71,7 @@ impl TlsSession {
         Ok(())
     }
 
-    /// Goes on behind the first message of the server.
+    /// Continues after the first message of the server.
     fn shake(&mut self, socket: &mut (impl Read + Write)) -> io::Result<Handshake> {
         loop {
             let is_sent = self.flush(socket)?;

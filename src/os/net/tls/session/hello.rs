@@ -43,7 +43,7 @@ pub(super) fn is_whole(bytes: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    /// The message in records of so many bytes.
+    /// The message in records of this many bytes.
     fn records(message: &[u8], len: usize) -> Vec<u8> {
         message.chunks(len).flat_map(|part| [&[22, 3, 1, 0, part.len() as u8], part].concat()).collect()
     }

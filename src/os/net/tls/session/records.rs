@@ -20,7 +20,7 @@ const ENCRYPTED_BYTES_MAX: usize = 2 * RECORD_BYTES_MAX;
 
 /// Buffers that hold nothing between two calls.
 pub(super) struct Scratch {
-    /// For input whose caller has less space than it takes: twice the longest record.
+    /// For input of a caller with less space than it takes: twice the longest record.
     pub received: Box<[u8]>,
     /// For content of a record that comes from more than one place.
     gathered: Box<[u8]>,
@@ -36,7 +36,7 @@ thread_local! {
     });
 }
 
-/// How it goes on behind a step.
+/// How it continues after a step.
 pub(super) enum Step {
     /// With another step.
     Again,
@@ -78,7 +78,7 @@ pub(super) fn step(
         Ok(_) => Ok(Step::Waits),
         Err(error) => Err(error),
     };
-    // The alert that says so comes with the next calls, behind what goes before it. One more would find the error again.
+    // The alert that says so comes with the next calls, after what goes before it. One more would find the error again.
     while step.is_err()
         && connection.wants_write()
         && let Ok(ConnectionState::EncodeTlsData(data)) = connection.process_tls_records(&mut records[used..]).state
@@ -97,7 +97,7 @@ fn encode(mut data: EncodeTlsData<'_, ServerConnectionData>, output: &mut Vec<u8
     }
 }
 
-/// Encrypts content of `bufs` behind its first `skip` bytes, at most [`AHEAD_BYTES_MAX`] of it, into
+/// Encrypts content of `bufs` after its first `skip` bytes, at most [`AHEAD_BYTES_MAX`] of it, into
 /// `scratch.encrypted`: returns how many bytes of content, and how many these became. `input`: what was received and
 /// not used. What goes before that is appended to `output`.
 pub(super) fn encrypt(
@@ -147,7 +147,7 @@ pub(super) fn end(connection: &mut UnbufferedServerConnection, input: &mut [u8],
     }
 }
 
-/// Content behind the first `skip` bytes of `bufs`: some whole records, or what is left. It is copied only where one
+/// Content after the first `skip` bytes of `bufs`: some whole records, or what is left. It is copied only where one
 /// record takes it from more than one place.
 fn part<'a>(bufs: &[&'a [u8]], mut skip: usize, most: usize, gathered: &'a mut [u8]) -> &'a [u8] {
     let mut rest = bufs;

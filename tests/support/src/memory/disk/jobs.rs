@@ -65,7 +65,7 @@ pub struct Disk {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Damage {
     None,
-    /// Cut down to so many bytes.
+    /// Cut down to this many bytes.
     Short(usize),
     Unreadable,
     /// Nothing more can be written.

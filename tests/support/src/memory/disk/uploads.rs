@@ -101,7 +101,7 @@ pub(super) enum Then {
 pub(super) enum Removed {
     ByRequest,
     ByConnection(Box<UploadState>),
-    /// To be made anew.
+    /// To be made again.
     ForAnother(Box<NewUpload>),
 }
 
@@ -114,7 +114,7 @@ impl Uploads {
         self.kept.entry(id).or_default()
     }
 
-    /// What it is joined from.
+    /// What it is concatenated from.
     fn parts(&self, id: UploadId) -> Box<[UploadId]> {
         match self.kept.get(&id).and_then(|kept| kept.seen.as_ref()) {
             Some(Record { role: Role::Final(parts), .. }) => parts.clone(),
@@ -334,7 +334,7 @@ impl Disk {
         parts.iter().map(len).sum()
     }
 
-    /// It has its final name, for good: what it was joined from is not needed any more.
+    /// It has its final name, for good: what it was concatenated from is not needed any more.
     pub(super) fn upload_completed(&mut self, id: UploadId, stored: Option<Stored>) {
         self.uploads.completed(id, stored);
         self.uploads.parts(id).iter().for_each(|part| self.forget_upload(*part));

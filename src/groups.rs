@@ -239,7 +239,7 @@ impl Groups {
     }
 
     /// The group of the client, for one that stands for what it does under a prefix.
-    pub fn whole_of(&self, id: GroupId) -> GroupId {
+    pub fn parent_of(&self, id: GroupId) -> GroupId {
         self.groups[id.index()].whole.unwrap_or(id)
     }
 
@@ -310,7 +310,7 @@ impl Groups {
     /// time in seconds after which to try again.
     pub fn begin_request(&mut self, id: GroupId, is_upload: bool, now: Instant) -> Result<(), u32> {
         let wait = self.admits_at(id, Flow::Requests, now) - now;
-        if !wait.is_zero() || is_upload && !self.may_upload(self.whole_of(id)) {
+        if !wait.is_zero() || is_upload && !self.may_upload(self.parent_of(id)) {
             return Err(self.retry_after_s(wait));
         }
         self.charge(id, Flow::Requests, 1, now);

@@ -108,7 +108,7 @@ struct Fetch {
     key: Key,
     strings: Strings,
     /// Output after the content.
-    behind: Vec<u8>,
+    trailer: Vec<u8>,
 }
 
 impl Pickle {
@@ -125,7 +125,7 @@ impl Pickle {
             Request::Get { name } => {
                 let key = key::relative(name)?;
                 context.check_serving()?;
-                let fetch = Fetch { key: key.clone(), strings: document.strings(), behind: Vec::new() };
+                let fetch = Fetch { key: key.clone(), strings: document.strings(), trailer: Vec::new() };
                 self.exchange = Exchange::Fetching(Box::new(fetch));
                 Ok(Action::Run(Command::Get { key }))
             }
@@ -182,12 +182,12 @@ impl Pickle {
         let most = context.limits.fixed.message_bytes_max as u64;
         let head = u32::try_from(meta.len).ok().filter(|_| meta.len <= most);
         let head = head.map(|len| pickle::bytes_entry("name", fetch.key.as_str(), "data", len, fetch.strings));
-        let fits = |head: &BytesHead| meta.len + (head.before.len() + head.behind.len()) as u64 <= most;
+        let fits = |head: &BytesHead| meta.len + (head.before.len() + head.trailer.len()) as u64 <= most;
         let Some(mut head) = head.filter(fits) else {
             return self.refuse(Failure::TooLarge, context);
         };
         context.out.append(&mut head.before);
-        fetch.behind = head.behind;
+        fetch.trailer = head.trailer;
         Action::Send { range: 0..meta.len, hash: false }
     }
 }
@@ -285,7 +285,7 @@ impl Protocol for Pickle {
 
     fn sent(&mut self, _digest: Option<[u8; 32]>, context: &mut Context<'_>) -> Action {
         let Exchange::Fetching(fetch) = &mut self.exchange else { return Action::Close(CloseReason::Internal) };
-        context.out.append(&mut fetch.behind);
+        context.out.append(&mut fetch.trailer);
         self.done()
     }
 }

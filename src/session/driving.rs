@@ -49,8 +49,8 @@ impl Session {
             Event::TooSlow => {
                 self.advance(cx, |state, common, cx| in_state!(state, state => state.end_slow_transfer(common, cx)));
             }
-            Event::Paced => self.hold_back(cx),
-            Event::Unpaced => self.let_go(cx.now),
+            Event::Paced => self.begin_pacing(cx),
+            Event::Unpaced => self.resume_pacing(cx.now),
             Event::RulesChanged => self.renew_rate(cx),
             Event::Drained => {
                 self.advance(cx, |state, common, cx| in_state!(state, state => state.drained(common, cx)));

@@ -48,7 +48,7 @@ impl Session {
     pub(super) fn renew_rate(&mut self, cx: &mut Cx<'_>) {
         let key = self.common.data.request.as_ref().map(|request| request.key.clone());
         if let (Some(key), Some(group)) = (key, self.common.data.group) {
-            let whole = cx.groups.whole_of(group);
+            let whole = cx.groups.parent_of(group);
             cx.groups.hold(whole);
             self.common.data.group = Some(whole);
             self.common.keep_rate(&key, cx);
@@ -57,7 +57,7 @@ impl Session {
     }
 
     /// It waits for the limits of its client.
-    pub(super) fn hold_back(&mut self, cx: &mut Cx<'_>) {
+    pub(super) fn begin_pacing(&mut self, cx: &mut Cx<'_>) {
         match &mut self.state {
             State::ReceivingBody(receiving) => receiving.min_rate.limit_began(cx.now),
             State::SendingBody(sending) => sending.min_rate.limit_began(cx.now),
@@ -71,7 +71,7 @@ impl Session {
     }
 
     /// It may continue.
-    pub(super) fn let_go(&mut self, now: Instant) {
+    pub(super) fn resume_pacing(&mut self, now: Instant) {
         let has_waited = match &mut self.state {
             State::ReceivingBody(receiving) => receiving.min_rate.limit_ended(now),
             State::SendingBody(sending) => sending.min_rate.limit_ended(now),
@@ -109,7 +109,7 @@ impl Common {
     /// The group of the client that sends the present request, which is charged for its slot.
     pub(super) fn client_group(&mut self, groups: &mut Groups, now: Instant) -> GroupId {
         let group = self.group(groups, now);
-        groups.whole_of(group)
+        groups.parent_of(group)
     }
 
     /// The request is over.
@@ -147,7 +147,7 @@ impl Common {
 
     fn count_upload(&mut self, group: GroupId, groups: &mut Groups) {
         if self.data.counted_upload.is_none() {
-            let whole = groups.whole_of(group);
+            let whole = groups.parent_of(group);
             groups.hold(whole);
             groups.begin_upload(whole);
             self.data.counted_upload = Some(whole);

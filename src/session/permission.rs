@@ -140,7 +140,7 @@ impl Common {
         let rate = rules.and_then(|rules| rules.rate(&self.data.caller, self.client(), key));
         let Some((prefix, bytes_per_s)) = rate else { return };
         let group = self.group(cx.groups, cx.now);
-        let whole = cx.groups.whole_of(group);
+        let whole = cx.groups.parent_of(group);
         let scope = cx.groups.join_scope(whole, prefix, bytes_per_s, cx.now);
         self.data.group = Some(scope);
         cx.groups.leave(group);

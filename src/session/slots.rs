@@ -18,7 +18,7 @@ impl Session {
     /// next one is looked up.
     pub fn group(&mut self, groups: &mut Groups, now: Instant) -> GroupId {
         match (self.common.data.group, self.common.name) {
-            (Some(group), _) => groups.whole_of(group),
+            (Some(group), _) => groups.parent_of(group),
             (None, Name::ReceivingBody | Name::SendingBody) => self.common.client_group(groups, now),
             (None, _) => groups.find(self.common.who(), now),
         }

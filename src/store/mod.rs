@@ -8,14 +8,14 @@
 //! | layer | modules | what |
 //! |---|---|---|
 //! | 0 | `mutex` | |
-//! | 1 | `fs` | the file system beneath the root: opening, reading, listing |
-//! | 2 | `quota` | how much is stored beneath a prefix |
+//! | 1 | `fs` | the file system under the root: opening, reading, listing |
+//! | 2 | `quota` | how much is stored under a prefix |
 //! | 3 | `staging` | files that are not visible yet, directories for changes |
 //! | 4 | `namespace` | changes of names |
 //! | 5 | `resumable` | uploads that outlive their connections |
 //! | 6 | `volume` | all of these for one file system: the root, or a mount in it |
 //! | 7 | `pool` `take_overs` | the workers, and what they do |
-//! | 8 | `cache` `content` `handles` `open` | what the loop does itself |
+//! | 8 | `cache` `content` `handles` `open` `refresh` | what the loop does itself |
 //!
 //! A module imports only from its own layer and those above it in this table.
 
@@ -28,6 +28,7 @@ mod namespace;
 mod open;
 mod pool;
 mod quota;
+mod refresh;
 mod resumable;
 mod staging;
 mod take_overs;
@@ -40,10 +41,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::command::{Answer, Names, Whole};
-use crate::config::Quota;
 use crate::error::StoreError;
 use crate::ids::{ConnId, FileId, GroupId};
 use crate::object::Node;
@@ -62,7 +62,7 @@ use self::pool::jobs::{Finished, Held, Job, Reply, no_such_file};
 use self::pool::shared::Pool;
 use self::pool::workers::WorkQueue;
 use self::resumable::open::Opened;
-use self::take_overs::{TakeOvers, Wanted};
+use self::take_overs::TakeOvers;
 
 /// Most bytes of an upload between two flushes: more does not make a disk faster.
 const FLUSH_WINDOW_MAX: u64 = 16 * 1024 * 1024;
@@ -72,15 +72,6 @@ const FLUSH_WINDOW_MIN: u64 = 1024 * 1024;
 const COMMIT_NOW_MAX: u64 = 16 * 1024 * 1024;
 /// The same where another machine may have the disk.
 const COMMIT_NOW_MAX_AFAR: u64 = 1024 * 1024;
-/// Time between two tries whether uploads can be stored again.
-const PROBE_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Time between two looks at the path of the root, and at what other servers of the directory have left.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// The same while one may want an upload that is attached here, where a look takes microseconds.
-const LOOK_INTERVAL_LOCAL: Duration = Duration::from_millis(100);
-/// Time between two looks whether a count for a quota is due.
-const COUNT_INTERVAL_MIN: Duration = Duration::from_secs(1);
 
 pub use self::fs::mounts::MOUNTS_BYTES;
 pub use self::fs::walk::WALK_BYTES;
@@ -128,88 +119,6 @@ struct Turn {
 }
 
 impl DiskStore {
-    /// Called once per turn, before anything else of the turn: what
-    /// [`is_lagging`](Store::is_lagging) says changes only here.
-    pub fn refresh(&mut self, now: Instant) {
-        self.received();
-        // While something is being synced, a write from the loop may have to wait behind the
-        // journal of the file system: then it is the workers' business.
-        let syncs = self.fs.durable && self.pool.syncing.load(Ordering::Relaxed) > 0;
-        let is_remote = !self.fs.caps.inline || self.pool.mounted.are_remote();
-        let lagging = syncs || is_remote || self.pool.latency.is_slow(now);
-        self.turn = Turn { now, lagging, waits: None };
-        if self.fs.health.is_failing() && now >= self.probe_at {
-            self.probe_at = now + PROBE_INTERVAL;
-            if self.fs.health.begin_probe() {
-                self.pool.queues.push(WorkQueue::Io, Job::Probe);
-            }
-        }
-        if now >= self.pass_at {
-            self.begin_pass(now);
-        }
-        if self.pool.volume.names.quotas.is_used() && now >= self.count_at {
-            self.begin_count(now);
-        }
-        while let Some((conn, Wanted { op, client, .. })) = self.take_overs.pop_due(now) {
-            self.queue(conn, client, op, Held::None);
-        }
-        if now >= self.look_at {
-            let is_soon = self.fs.caps.inline && self.pool.volume.resumable.is_attached.load(Ordering::Relaxed);
-            self.look_at = now + if is_soon { LOOK_INTERVAL_LOCAL } else { LOOK_INTERVAL };
-            // What takes the place of the root is opened by a look that begins after this.
-            if let Some(cache) = self.cache.as_mut().filter(|_| self.fs.health.is_gone()) {
-                cache.clear();
-            }
-            if !self.pool.is_looking.swap(true, Ordering::Acquire) {
-                self.pool.queues.push(WorkQueue::Io, Job::Look);
-            }
-        }
-    }
-
-    /// When [`refresh`](DiskStore::refresh) is to be called even if nothing happens.
-    pub fn refresh_at(&self) -> Option<Instant> {
-        let pass = self.pool.volume.resumable.is_used.load(Ordering::Relaxed).then_some(self.pass_at);
-        let count = self.pool.volume.names.quotas.is_used().then_some(self.count_at);
-        [pass, count, Some(self.look_at), self.take_overs.next_at()].into_iter().flatten().min()
-    }
-
-    /// These quotas hold from now on.
-    pub fn set_quotas(&mut self, quotas: &[Quota]) {
-        let volume = &self.pool.volume;
-        if volume.stage_dirs().is_some() && (volume.names.quotas.is_used() || !quotas.is_empty()) {
-            volume.names.quotas.set(quotas, self.turn.now);
-            self.count_at = self.turn.now;
-            // What unfinished uploads take of new ones is found out at once.
-            self.pass_at = self.turn.now;
-        }
-    }
-
-    /// Has what is stored under a prefix counted, if that is due.
-    fn begin_count(&mut self, now: Instant) {
-        let books = self.pool.volume.names.quotas.books();
-        let due = books.due().unwrap_or(now);
-        drop(books);
-        if due <= now {
-            self.pool.queues.push(WorkQueue::List, Job::Count(None));
-        }
-        self.count_at = due.max(now + COUNT_INTERVAL_MIN);
-    }
-
-    /// Has the uploads that are kept looked through, unless that is under way.
-    fn begin_pass(&mut self, now: Instant) {
-        let uploads = &self.pool.volume.resumable;
-        self.pass_at = now + uploads.pass_interval;
-        let wanted = uploads.is_used.load(Ordering::Relaxed) || self.fs.shared;
-        if wanted && !uploads.is_passing.swap(true, Ordering::Relaxed) {
-            self.pool.expire(Arc::clone(&self.pool.volume), None);
-        }
-        for (_, volume) in self.pool.mounted.all() {
-            if !volume.resumable.is_passing.swap(true, Ordering::Relaxed) {
-                self.pool.expire(volume, None);
-            }
-        }
-    }
-
     /// Ends the workers once they have finished what is queued, and removes the staging directory
     /// with every upload that was not committed. Dropping the store does the same.
     pub fn close(self) {

@@ -71,7 +71,7 @@ impl ResumableUploads {
             }
             PartEnd::Keep => {
                 let checkpoint = attachment.saved();
-                if let Err(error) = self.let_go(part) {
+                if let Err(error) = self.detach(part) {
                     log::debug!(target: TARGET, "a part is not released: path={:?} {error}", staged.path);
                 }
                 ended(&checkpoint)
@@ -87,7 +87,7 @@ impl ResumableUploads {
     }
 
     /// Nothing more is recorded of this part; what it has taken after the offset is given back.
-    fn let_go(&self, part: &Part) -> Result<(), StoreError> {
+    fn detach(&self, part: &Part) -> Result<(), StoreError> {
         let Part { staged, attachment } = part;
         let _lock = self.lock_record(attachment, &staged.path)?;
         if !attachment.is_leased() {

@@ -18,7 +18,7 @@
 //! metadata TEXT
 //! digest sha256, or none
 //! mtime N, or none
-//! role partial            or "role final ID..." for one that is joined from these; of most there is no such line
+//! role partial            or "role final ID..." for one that these are joined to; of most there is no such line
 //! precondition WORD...    a line for each that must hold at the commit
 //! client HEX              the client group in whose share it counts
 //! created N               seconds since 1970

@@ -37,7 +37,7 @@ pub fn dict(entries: &[(&str, Item<'_>)]) -> Vec<u8> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BytesHead {
     pub before: Vec<u8>,
-    pub behind: Vec<u8>,
+    pub trailer: Vec<u8>,
 }
 
 /// The dictionary `{key: value, data: bytes}` with `len` bytes. For Python 3 that is protocol 3;
@@ -56,7 +56,7 @@ pub fn bytes_entry(key: &str, value: &str, data: &str, len: u32, strings: String
     let before = std::mem::take(&mut out.bytes);
     out.memoize();
     out.end_dict(2);
-    BytesHead { before, behind: out.end() }
+    BytesHead { before, trailer: out.end() }
 }
 
 struct Writer {
@@ -161,7 +161,7 @@ mod tests {
     fn bytes_are_framed_for_either_python() {
         let head = bytes_entry("name", "a", "data", 3, Strings::Apart);
         assert_eq!(head.before, b"\x80\x03}q\0(X\x04\0\0\0nameq\x01X\x01\0\0\0aq\x02X\x04\0\0\0dataq\x03B\x03\0\0\0");
-        assert_eq!(head.behind, b"q\x04u.");
+        assert_eq!(head.trailer, b"q\x04u.");
         let head = bytes_entry("name", "a", "data", 3, Strings::EightBit);
         assert!(head.before.starts_with(b"\x80\x02") && head.before.ends_with(b"T\x03\0\0\0"));
     }

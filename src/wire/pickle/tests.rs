@@ -457,7 +457,7 @@ fn python_reads_what_is_written() {
         (dict(&[("a", Item::Int(u64::MAX)), ("b", Item::Text("é"))]), "{'a': 18446744073709551615, 'b': '\\xe9'}"),
         (text("server got the data"), "'server got the data'"),
         (NONE.to_vec(), "None"),
-        ([head.before, vec![0, 255, 10], head.behind].concat(), "{'name': '\\xfc', 'data': b'\\x00\\xff\\n'}"),
+        ([head.before, vec![0, 255, 10], head.trailer].concat(), "{'name': '\\xfc', 'data': b'\\x00\\xff\\n'}"),
     ];
     let script = "import pickle, sys\nfor line in sys.stdin: print(ascii(pickle.loads(bytes.fromhex(line.strip()))))";
     let mut child = Command::new("python3")

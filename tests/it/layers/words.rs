@@ -36,9 +36,8 @@ fn comments(all: &str) -> String {
 /// How often a word, or a run of words, stands in a text.
 fn count(text: &str, words: &str) -> usize {
     let is_word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
-    let whole = |at: usize| {
-        !is_word(text[..at].chars().next_back()) && !is_word(text[at + words.len()..].chars().next())
-    };
+    let whole =
+        |at: usize| !is_word(text[..at].chars().next_back()) && !is_word(text[at + words.len()..].chars().next());
     text.match_indices(words).filter(|(at, _)| whole(*at)).count()
 }
 
@@ -46,7 +45,8 @@ fn count(text: &str, words: &str) -> usize {
 fn comments_use_the_words_of_the_field() {
     let mut sources = Vec::new();
     super::collect(&root(), &mut sources);
-    let texts: Vec<(String, String)> = sources.into_iter().map(|Source { name, all, .. }| (name, comments(&all))).collect();
+    let texts: Vec<(String, String)> =
+        sources.into_iter().map(|Source { name, all, .. }| (name, comments(&all))).collect();
     let mut wrong = Vec::new();
     for (word, instead) in FORBIDDEN {
         let places = texts.iter().filter(|(_, text)| count(text, word) > 0);

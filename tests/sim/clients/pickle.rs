@@ -40,7 +40,7 @@ impl Pickle {
                 let head = pickle::bytes_entry("put", key, "data", content.len() as u32, Strings::Apart);
                 io.out.say(&head.before);
                 io.out.say(content);
-                io.out.say(&head.behind);
+                io.out.say(&head.trailer);
             }
             Some(Errand::Get { key, .. }) => io.out.say(&pickle::dict(&[("get", Item::Text(key))])),
             None => self.leave(io),

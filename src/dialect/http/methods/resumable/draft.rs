@@ -16,7 +16,7 @@ use crate::wire::http::tus::Checksum;
 use crate::wire::http::{digest, structured};
 
 const CONTENT_TYPE: &str = "application/partial-upload";
-/// In front of what this face keeps with an upload.
+/// In front of what this variant keeps with an upload.
 const MARK: &str = "draft ";
 
 /// What comes is not as long as it is said to be.

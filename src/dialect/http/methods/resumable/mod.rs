@@ -38,7 +38,7 @@ use crate::wire::range::decimal;
 use crate::wire::status;
 use interop::Interop;
 pub(crate) use model::Resumable;
-use model::{COMPLETE, Face, Known, METHODS, OTHER_OFFSET, PART_MISMATCH, UPLOADS, Wish};
+use model::{COMPLETE, Intent, Known, METHODS, OTHER_OFFSET, PART_MISMATCH, UPLOADS, Variant};
 use part_digest::PartDigest;
 use reply::Reply;
 pub(super) use reply::announce;
@@ -64,10 +64,10 @@ pub(crate) fn concerns(head: &Head<'_>) -> bool {
 impl Resumable {
     pub(crate) fn new(head: &Head<'_>) -> Self {
         let fields = fields(head);
-        let face = if fields.tus_resumable.is_some() { Face::Tus } else { Face::Draft(Interop::of(&fields)) };
+        let variant = if fields.tus_resumable.is_some() { Variant::Tus } else { Variant::Draft(Interop::of(&fields)) };
         Self {
-            face,
-            wish: Wish::of(head, &fields),
+            variant,
+            intent: Intent::of(head, &fields),
             incoming: Incoming::new(head),
             at: 0,
             depth: head.path.bytes().filter(|byte| *byte == b'/').count().saturating_sub(1),
@@ -86,37 +86,37 @@ impl Resumable {
         limits: &Limits,
     ) -> Result<Command, Refusal<'static>> {
         let fields = fields(head);
-        if self.face == Face::Tus {
+        if self.variant == Variant::Tus {
             tus::check_version(&fields)?;
         }
         let Some(id) = head.path.strip_prefix(UPLOADS) else {
             self.path = Some(target::path(head.path)?);
-            let append = match self.face {
-                Face::Tus => tus::create(self, head, &fields, limits),
-                Face::Draft(interop) => draft::create(self, interop, head, &fields, limits),
+            let append = match self.variant {
+                Variant::Tus => tus::create(self, head, &fields, limits),
+                Variant::Draft(interop) => draft::create(self, interop, head, &fields, limits),
             }?;
             return Ok(Command::Append(Box::new(append)));
         };
         // What follows could be a body or a request.
-        if matches!(self.wish, Wish::Ask | Wish::Look | Wish::Cancel) && !self.incoming.is_over() {
+        if matches!(self.intent, Intent::Ask | Intent::Look | Intent::Cancel) && !self.incoming.is_over() {
             response.set_close();
             return Err(Failure::Malformed("this request has no body").into());
         }
         let parsed = UploadId::parse(id).ok_or(Failure::NotFound);
-        match self.wish {
-            Wish::Ask => {
-                if let Face::Draft(_) = self.face {
+        match self.intent {
+            Intent::Ask => {
+                if let Variant::Draft(_) = self.variant {
                     draft::check_question(&fields)?;
                 }
                 Ok(Command::StatUpload { id: parsed?, inquiry: Inquiry::Final, key: None })
             }
-            Wish::Look => Ok(Command::StatUpload { id: parsed?, inquiry: Inquiry::Aside, key: None }),
-            Wish::Cancel => Ok(Command::CancelUpload { id: parsed? }),
-            Wish::Append => {
-                self.at = offset(self.face, &fields)?;
+            Intent::Look => Ok(Command::StatUpload { id: parsed?, inquiry: Inquiry::Aside, key: None }),
+            Intent::Cancel => Ok(Command::CancelUpload { id: parsed? }),
+            Intent::Append => {
+                self.at = offset(self.variant, &fields)?;
                 self.append(parsed?, head, &fields, limits)
             }
-            Wish::Create | Wish::Invalidate | Wish::Other => {
+            Intent::Create | Intent::Invalidate | Intent::Other => {
                 let failure = Failure::NotImplemented("this method is not offered");
                 Err(Refusal { status: 405, failure, field: Some(("Allow", &METHODS)) })
             }
@@ -130,9 +130,9 @@ impl Resumable {
         fields: &UploadFields<'_>,
         limits: &Limits,
     ) -> Result<Command, Refusal<'static>> {
-        let (len, ends) = match self.face {
-            Face::Tus => (tus::append(self, head, fields)?, Ends::AtItsLength),
-            Face::Draft(interop) => draft::append(self, interop, head, fields)?,
+        let (len, ends) = match self.variant {
+            Variant::Tus => (tus::append(self, head, fields)?, Ends::AtItsLength),
+            Variant::Draft(interop) => draft::append(self, interop, head, fields)?,
         };
         if len.is_some_and(|len| len > limits.live.request_bytes_max) {
             return Err(Failure::TooLarge.into());
@@ -160,9 +160,9 @@ impl Resumable {
         self.learn(upload);
         self.whole = draft::digest_of(upload).or(self.whole);
         let offset = self.known.map_or(0, |known| known.offset);
-        match (self.wish, upload.stage) {
-            (Wish::Append, _) if self.at != offset => self.refuse(OTHER_OFFSET.into(), response, context),
-            (Wish::Append, UploadStage::Complete(stored)) if self.incoming.is_over() => {
+        match (self.intent, upload.stage) {
+            (Intent::Append, _) if self.at != offset => self.refuse(OTHER_OFFSET.into(), response, context),
+            (Intent::Append, UploadStage::Complete(stored)) if self.incoming.is_over() => {
                 Reply { this: self, response }.complete_already(stored.as_ref(), context)
             }
             (_, UploadStage::Complete(_)) => self.refuse(COMPLETE.into(), response, context),
@@ -173,26 +173,26 @@ impl Resumable {
     fn unfinished(&mut self, upload: &UploadState, response: &mut ResponseMeta, context: &mut Context<'_>) -> Action {
         let left = upload.put.len.map(|len| len.saturating_sub(upload.offset));
         let part = self.incoming.len();
-        match self.face {
-            Face::Tus if part.zip(left).is_some_and(|(part, left)| part > left) => {
+        match self.variant {
+            Variant::Tus if part.zip(left).is_some_and(|(part, left)| part > left) => {
                 return self.refuse(Failure::TooLarge.into(), response, context);
             }
-            Face::Draft(_) if part.zip(left).is_some_and(|(part, left)| part > left) => {
-                self.wish = Wish::Invalidate;
+            Variant::Draft(_) if part.zip(left).is_some_and(|(part, left)| part > left) => {
+                self.intent = Intent::Invalidate;
                 return Action::Run(Command::CancelUpload { id: upload.id });
             }
-            Face::Draft(interop) if !draft::fits(interop, part, left) => {
+            Variant::Draft(interop) if !draft::fits(interop, part, left) => {
                 return self.refuse(draft::WRONG_LENGTH.into(), response, context);
             }
-            Face::Tus | Face::Draft(_) => {}
+            Variant::Tus | Variant::Draft(_) => {}
         }
-        let is_whole = match (&upload.role, self.face) {
+        let is_whole = match (&upload.role, self.variant) {
             (Role::Partial, _) => false,
             (Role::Final(_), _) => true,
-            (Role::Whole, Face::Tus) => left == Some(0),
-            (Role::Whole, Face::Draft(interop)) => interop.completes_now(),
+            (Role::Whole, Variant::Tus) => left == Some(0),
+            (Role::Whole, Variant::Draft(interop)) => interop.completes_now(),
         };
-        if self.wish == Wish::Create && self.incoming.is_over() && !is_whole {
+        if self.intent == Intent::Create && self.incoming.is_over() && !is_whole {
             return Reply { this: self, response }.saved(context);
         }
         Reply { this: self, response }.interim_created(context);
@@ -225,7 +225,9 @@ impl Handler for Resumable {
                 self.learn(&upload);
                 Reply { this: self, response }.found(&upload, context)
             }
-            Answer::Done if self.wish == Wish::Invalidate => self.refuse(draft::WRONG_LENGTH.into(), response, context),
+            Answer::Done if self.intent == Intent::Invalidate => {
+                self.refuse(draft::WRONG_LENGTH.into(), response, context)
+            }
             Answer::Done => Reply { this: self, response }.cancelled(context),
             _ => Action::Reset(CloseReason::Internal),
         }
@@ -241,11 +243,11 @@ impl Handler for Resumable {
             self.path = command.key().map(|key| Path { key: key.clone(), expected_kind: ExpectedKind::Either });
             return Action::Run(command);
         }
-        let status = match (failure, self.wish) {
-            (PART_MISMATCH, _) if self.face == Face::Tus => 460,
+        let status = match (failure, self.intent) {
+            (PART_MISMATCH, _) if self.variant == Variant::Tus => 460,
             (PART_MISMATCH, _) => 400,
             // Clients give up what they are told 429 of, or another error where they ask.
-            (Failure::Busy | Failure::ClientLimit, Wish::Append) | (Failure::Conflict(_), Wish::Ask) => {
+            (Failure::Busy | Failure::ClientLimit, Intent::Append) | (Failure::Conflict(_), Intent::Ask) => {
                 status::code(Failure::Locked)
             }
             _ => status::code(failure),
@@ -304,8 +306,8 @@ fn fields<'a>(head: &Head<'a>) -> UploadFields<'a> {
     head.upload.as_deref().copied().unwrap_or_default()
 }
 
-fn offset(face: Face, fields: &UploadFields<'_>) -> Result<u64, Failure> {
-    let read = if face == Face::Tus { decimal } else { structured::count };
+fn offset(variant: Variant, fields: &UploadFields<'_>) -> Result<u64, Failure> {
+    let read = if variant == Variant::Tus { decimal } else { structured::count };
     fields.upload_offset.and_then(read).ok_or(Failure::Malformed("Upload-Offset is not a number"))
 }
 

@@ -26,8 +26,8 @@ pub(super) const COMPLETE: Failure = Failure::Conflict("the upload is complete")
 /// One request.
 #[derive(Clone, Debug)]
 pub(crate) struct Resumable {
-    pub(super) face: Face,
-    pub(super) wish: Wish,
+    pub(super) variant: Variant,
+    pub(super) intent: Intent,
     pub(crate) incoming: Incoming,
     /// Where the client continues.
     pub(super) at: u64,
@@ -46,13 +46,13 @@ pub(crate) struct Resumable {
 
 /// What the client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Face {
+pub(super) enum Variant {
     Tus,
     Draft(Interop),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wish {
+pub(super) enum Intent {
     Create,
     Append,
     /// To continue from there.
@@ -66,7 +66,7 @@ pub(super) enum Wish {
     Other,
 }
 
-impl Wish {
+impl Intent {
     pub(super) fn of(head: &Head<'_>, fields: &UploadFields<'_>) -> Self {
         if !head.path.starts_with(UPLOADS) {
             return Self::Create;

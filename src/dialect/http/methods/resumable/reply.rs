@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use crate::config::Limits;
 use crate::dialect::http::methods::resumable::interop::Interop;
-use crate::dialect::http::methods::resumable::model::{COMPLETE, Face, OTHER_OFFSET, Resumable, Wish};
+use crate::dialect::http::methods::resumable::model::{COMPLETE, Intent, OTHER_OFFSET, Resumable, Variant};
 use crate::dialect::http::methods::resumable::{draft, tus};
 use crate::dialect::http::response::{Field, Refusal, ResponseMeta, field, repr_digest, validators};
 use crate::dialect::protocol::{Action, Context};
@@ -23,7 +23,7 @@ pub(super) struct Reply<'a> {
 impl Reply<'_> {
     /// The upload was made, or a part of it has come; it is not complete.
     pub(super) fn saved(&self, context: &mut Context<'_>) -> Action {
-        if self.this.wish == Wish::Create {
+        if self.this.intent == Intent::Create {
             self.begin(201, context);
             self.location(context);
         } else {
@@ -33,15 +33,15 @@ impl Reply<'_> {
         self.offset(context);
         self.expires(context);
         self.limit(context);
-        self.end(self.this.wish == Wish::Create, context)
+        self.end(self.this.intent == Intent::Create, context)
     }
 
     /// The upload is complete under its final name.
     pub(super) fn stored(&self, stored: &Stored, context: &mut Context<'_>) -> Action {
-        let is_made = self.this.wish == Wish::Create;
-        let code = match (self.this.face, stored.placed) {
+        let is_made = self.this.intent == Intent::Create;
+        let code = match (self.this.variant, stored.placed) {
             _ if !is_made => 204,
-            (Face::Draft(_), Placed::Replaced) => 200,
+            (Variant::Draft(_), Placed::Replaced) => 200,
             _ => 201,
         };
         self.begin(code, context);
@@ -52,7 +52,7 @@ impl Reply<'_> {
         self.offset(context);
         validators(&stored.meta, context);
         // A client of tus asks for it only where an upload is joined.
-        if matches!(self.this.face, Face::Draft(_)) || self.this.whole.is_some() {
+        if matches!(self.this.variant, Variant::Draft(_)) || self.this.whole.is_some() {
             repr_digest(stored.meta.sha256.as_ref(), context.out);
         }
         self.end(is_made, context)
@@ -72,7 +72,7 @@ impl Reply<'_> {
     /// How far it is.
     pub(super) fn found(&self, upload: &UploadState, context: &mut Context<'_>) -> Action {
         let is_complete = upload.stage != UploadStage::Unfinished;
-        let has_content = self.this.face == Face::Tus;
+        let has_content = self.this.variant == Variant::Tus;
         self.begin(if has_content { 200 } else { 204 }, context);
         self.completeness(is_complete, context);
         // What is still being joined has no offset.
@@ -105,7 +105,7 @@ impl Reply<'_> {
 
     /// Before the body comes: where the upload is, in case the connection breaks.
     pub(super) fn interim_created(&self, context: &mut Context<'_>) {
-        if self.this.wish == Wish::Create && self.begin_interim(context) {
+        if self.this.intent == Intent::Create && self.begin_interim(context) {
             self.location(context);
             self.limit(context);
             context.out.extend_from_slice(b"\r\n");
@@ -123,7 +123,7 @@ impl Reply<'_> {
 
     /// False where the client would not understand it.
     fn begin_interim(&self, context: &mut Context<'_>) -> bool {
-        let Face::Draft(Interop { version: Some(version), .. }) = self.this.face else { return false };
+        let Variant::Draft(Interop { version: Some(version), .. }) = self.this.variant else { return false };
         if !self.response.may_be_interim() {
             return false;
         }
@@ -134,7 +134,7 @@ impl Reply<'_> {
 
     fn begin(&self, code: u16, context: &mut Context<'_>) {
         self.response.head(code, context);
-        if self.this.face == Face::Tus {
+        if self.this.variant == Variant::Tus {
             field("Tus-Resumable", &tus::VERSION, context.out);
         }
     }
@@ -152,7 +152,7 @@ impl Reply<'_> {
     }
 
     fn completeness(&self, is_complete: bool, context: &mut Context<'_>) {
-        if let Face::Draft(interop) = self.this.face {
+        if let Variant::Draft(interop) = self.this.variant {
             let (name, value) = interop.completeness(is_complete);
             field(name, &value, context.out);
         }
@@ -165,7 +165,7 @@ impl Reply<'_> {
     }
 
     fn expires(&self, context: &mut Context<'_>) {
-        if let (Face::Tus, Some(known)) = (self.this.face, &self.this.known) {
+        if let (Variant::Tus, Some(known)) = (self.this.variant, &self.this.known) {
             context.out.extend_from_slice(b"Upload-Expires: ");
             date::write(i64::try_from(known.expires_s).unwrap_or(i64::MAX), context.out);
             context.out.extend_from_slice(b"\r\n");
@@ -173,7 +173,7 @@ impl Reply<'_> {
     }
 
     fn limit(&self, context: &mut Context<'_>) {
-        if let (Face::Draft(interop), Some(known)) = (self.this.face, &self.this.known) {
+        if let (Variant::Draft(interop), Some(known)) = (self.this.variant, &self.this.known) {
             let left_s = known.expires_s.saturating_sub(context.wall_clock_s);
             field("Upload-Limit", &limit(interop.age(), left_s, context.limits), context.out);
         }
@@ -195,20 +195,20 @@ impl Resumable {
         context: &mut Context<'_>,
     ) -> Action {
         let failure = refusal.failure;
-        if self.wish == Wish::Ask && is_passing(failure) {
+        if self.intent == Intent::Ask && is_passing(failure) {
             context.refused = Some(failure);
             return Action::Close(CloseReason::Refused);
         }
         let then = self.incoming.after_refusal(failure, response, context);
-        let offset = self.known.filter(|_| self.wish == Wish::Append).map(|known| known.offset);
+        let offset = self.known.filter(|_| self.intent == Intent::Append).map(|known| known.offset);
         let limit = limit("max-age", context.limits.fixed.upload_expiry.as_secs(), context.limits);
         let completeness;
         let mut fields: Vec<Field<'_>> = Vec::new();
-        match self.face {
-            Face::Tus => fields.push(("Tus-Resumable", &tus::VERSION)),
-            Face::Draft(interop) => {
+        match self.variant {
+            Variant::Tus => fields.push(("Tus-Resumable", &tus::VERSION)),
+            Variant::Draft(interop) => {
                 completeness = interop.completeness(failure == COMPLETE);
-                if matches!(self.wish, Wish::Create | Wish::Append | Wish::Invalidate) {
+                if matches!(self.intent, Intent::Create | Intent::Append | Intent::Invalidate) {
                     fields.push((completeness.0, &completeness.1));
                 }
                 if failure == Failure::TooLarge {
@@ -217,7 +217,7 @@ impl Resumable {
             }
         }
         fields.extend(offset.as_ref().map(|offset| -> Field<'_> { ("Upload-Offset", offset) }));
-        match draft::problem(failure).filter(|_| self.face != Face::Tus) {
+        match draft::problem(failure).filter(|_| self.variant != Variant::Tus) {
             Some(problem) => self.say_problem((problem, refusal), &fields, response, context),
             None => {
                 let name = self.path.as_ref().map(|path| path as &dyn Display);
@@ -237,7 +237,7 @@ impl Resumable {
     ) {
         let Refusal { status, failure, .. } = refusal;
         context.refused = Some(failure);
-        // Completeness is a conflict for one face, and a bad request for the other.
+        // Completeness is a conflict for one variant, and a bad request for the other.
         response.head(if failure == COMPLETE { 400 } else { status }, context);
         for (name, value) in fields {
             field(name, value, context.out);

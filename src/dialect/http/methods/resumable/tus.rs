@@ -21,7 +21,7 @@ pub(super) const VERSION: &str = "1.0.0";
 pub(super) const EXTENSIONS: &str =
     "creation,creation-with-upload,creation-defer-length,termination,checksum,expiration,concatenation";
 const CONTENT_TYPE: &str = "application/offset+octet-stream";
-/// In front of what this face keeps with an upload: `Upload-Metadata`; of one that is concatenated from others,
+/// In front of what this variant keeps with an upload: `Upload-Metadata`; of one that is concatenated from others,
 /// `Upload-Concat` and a tab before that.
 const MARK: &str = "tus ";
 /// For the log and the rules, a partial upload in a directory is called so.

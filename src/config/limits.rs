@@ -69,7 +69,6 @@ const MIB: usize = 1 << 20;
 
 limits! {
     live request_bytes_max: u64 = 1 << 40, Bytes(0), "max-size": "Largest upload, in bytes (K, M, G, T are powers of 1024)";
-    live hidden_bytes_max: u64 = 1 << 40, Bytes(0), "max-hidden": "Largest upload whose path begins with a dot";
     /// Lowered at start where descriptors do not permit it.
     fixed connections_max: usize = 10_000, Count(1), "max-connections": "Connections open at once";
     /// Connections beyond `connections_max` that are kept until their first line has come, to be told "busy" in

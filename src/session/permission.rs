@@ -149,9 +149,7 @@ impl Common {
     /// Bytes that an upload of this name may have.
     pub(super) fn upload_len_max(&self, key: &Key, cx: &Cx<'_>) -> u64 {
         let len_max = cx.access.upload_len_max(key, &self.asking(cx));
-        let live = &cx.limits.live;
-        let most = if key.as_str().starts_with('.') { live.hidden_bytes_max } else { u64::MAX };
-        len_max.unwrap_or(u64::MAX).min(live.request_bytes_max).min(most)
+        len_max.map_or(cx.limits.live.request_bytes_max, |len_max| len_max.min(cx.limits.live.request_bytes_max))
     }
 }
 

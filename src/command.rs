@@ -100,8 +100,6 @@ pub enum Whole {
     },
     /// Looks up a name.
     Stat { key: Key },
-    /// Set the time of a file to now.
-    Touch { key: Key },
 }
 
 /// The names that a command uses, and how.
@@ -123,7 +121,6 @@ impl Whole {
             Self::MakeDir { key } => ("mkdir", Names::Make(key)),
             Self::Rename { from, to, .. } => ("rename", Names::Change(from, Some(to))),
             Self::Stat { key } => ("stat", Names::Look(key)),
-            Self::Touch { key } => ("touch", Names::Change(key, None)),
         }
     }
 

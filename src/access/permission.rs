@@ -268,7 +268,6 @@ fn is_permitted(command: &Command, rights: Rights, may_list: bool) -> bool {
         Command::Run(Whole::Stat { .. }) => rights.has(Rights::READ) || may_list,
         Command::List { .. } => may_list,
         Command::Run(Whole::Delete { .. }) => rights.has(Rights::DELETE),
-        Command::Run(Whole::Touch { .. }) => rights.has(Rights::REPLACE),
         // Whether it is there already would be told.
         Command::Run(Whole::MakeDir { .. }) => rights.has(Rights::CREATE) && rights != Rights::CREATE,
         _ => false,

@@ -154,7 +154,6 @@ impl Line {
             "DELETE" => self.delete(&request),
             "MKDIR" => self.make_dir(&request),
             "RENAME" => self.rename(&request),
-            "TOUCH" => self.touch(&request),
             "PING" => {
                 context.out.extend_from_slice(b"OK 0\n");
                 Ok(Action::Next)

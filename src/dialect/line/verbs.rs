@@ -135,12 +135,6 @@ impl Line {
         Ok(Action::Run(Command::Run(Whole::MakeDir { key })))
     }
 
-    pub(super) fn touch(&mut self, request: &Request<'_>) -> Result<Action, Failure> {
-        let (_, Path { key, .. }) = pieces(request, &[])?;
-        self.exchange = Exchange::Plain(key.clone());
-        Ok(Action::Run(Command::Run(Whole::Touch { key })))
-    }
-
     pub(super) fn rename(&mut self, request: &Request<'_>) -> Result<Action, Failure> {
         no_word(request)?;
         let options = Options::parse(request, &["if"])?;

@@ -5,7 +5,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Stat, Timespec, Timestamps, UTIME_NOW, unlinkat, utimensat};
+use rustix::fs::{AtFlags, Stat, unlinkat};
 use rustix::io::Errno;
 
 use crate::command::Answer;
@@ -69,20 +69,6 @@ impl Namespace {
         self.fs.health.check_writable()?;
         let parent = self.parents.make_parents(key.as_str())?;
         Ok(Change { outcome: DONE, syncs: self.parents.syncs_above(&parent.dir), displaced: None })
-    }
-
-    pub(crate) fn touch(&self, key: &Key) -> Changed {
-        self.fs.health.check_writable()?;
-        let _locks = lock_names(&self.fs, &[key])?;
-        let dir = self.fs.dir(key.parent()).map_err(|e| errno::reading("open folder", key.as_str(), e))?;
-        if stat::kind(&self.source(dir.fd.as_fd(), key)?) != Kind::File {
-            return Err(refused(Failure::Conflict("that is a folder"), "fstatat"));
-        }
-        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
-        let times = Timestamps { last_access: now, last_modification: now };
-        utimensat(&dir.fd, key.name(), &times, AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(|errno| self.fs.change_error("utimensat", key.as_str(), errno))?;
-        Ok(Change { outcome: DONE, syncs: self.parents.syncs_for(&dir), displaced: None })
     }
 
     /// With `len_max`, only a file is moved, of at most as many bytes: what is in a directory is not looked at.

@@ -267,7 +267,6 @@ impl Pool {
             Whole::Rename { from, to, precondition, len_max } => {
                 volume.names.rename((from, to), precondition, *len_max).map(|change| self.changed(change))
             }
-            Whole::Touch { key } => volume.names.touch(key).map(|change| self.changed(change)),
             Whole::Stat { key } => self.fs.stat(key.as_str()).map(|node| plain(Outcome::Answered(Answer::Found(node)))),
         }
     }

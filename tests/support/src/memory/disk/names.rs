@@ -94,11 +94,6 @@ impl Disk {
             Op::VerifyPassword(check) => {
                 Ok(Next::Done(Outcome::PasswordVerified(Box::new(check.run(&mut WorkMemory::default())))))
             }
-            Op::Run(Whole::Touch { key }) => {
-                self.fit(rng, faults)?;
-                self.source(&key)?;
-                Ok(self.owing(&[key.parent()], Outcome::Answered(Answer::Done), durable))
-            }
             Op::Run(Whole::MakeDir { key }) => {
                 self.fit(rng, faults)?;
                 self.make_way(key.as_str())?;

@@ -181,7 +181,7 @@ fn what_is_stored_in_a_mount_counts_for_a_quota() {
     loop {
         match stored(&mut bench, 100) {
             Ok(_) => break,
-            Err(failure) => assert_eq!(failure, Failure::Busy, "it is being counted"),
+            Err(failure) => assert_eq!(failure, Failure::Counting),
         }
     }
     assert_eq!(stored(&mut bench, 500).unwrap_err(), Failure::OverQuota);

@@ -328,6 +328,17 @@ pub enum Handshake {
     Failed { reason: String, is_told: bool },
 }
 
+/// Where the step of a handshake that uses the private key is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyUse {
+    /// Here: it is done.
+    Done,
+    /// On another thread: [`Event::Handshake`] reports the end.
+    UnderWay,
+    /// Not yet: that thread has as many as it may have. One of them ends before there is space for another.
+    Later,
+}
+
 /// The rules of an access file, on their way to the loop.
 #[derive(Debug)]
 pub struct NewRules(pub Arc<Rules>);
@@ -420,10 +431,15 @@ pub trait Platform {
         Ok(())
     }
 
-    /// Lets another thread take the step of this stream's handshake that uses the private key: [`Event::Handshake`]
-    /// reports the end. False, until the next such event, while the thread has as many as it may have.
-    fn use_key(&mut self, _stream: &mut Self::Stream, _id: ConnId) -> io::Result<bool> {
+    /// Takes the step of this stream's handshake that uses the private key, on another thread where there is a core for
+    /// that.
+    fn use_key(&mut self, _stream: &mut Self::Stream, _id: ConnId) -> io::Result<KeyUse> {
         Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// True if [`Self::use_key`] takes the time of the loop.
+    fn uses_key_on_loop(&self) -> bool {
+        false
     }
 
     fn close_listeners(&mut self);

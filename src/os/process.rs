@@ -23,6 +23,11 @@ pub fn machine_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
+/// Cores that this process may use at once, as far as that is known.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// For a thread beside the loop: adds this to its nice value. Where cores are few, the loop has precedence: every
 /// connection waits for it. On Linux a nice value belongs to a thread (sched(7)).
 #[cfg_attr(not(target_os = "linux"), allow(unused_variables, reason = "a nice value belongs to the process"))]

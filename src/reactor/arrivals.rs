@@ -1,6 +1,7 @@
 //! Connections before their first request: the header of a proxy names the client, the listener admits it, and the
 //! handshake encrypts the connection. What of this a connection has passes before its dialect begins.
 
+use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use crate::dialect::{AnyProtocol, Kind, Secret};
 use crate::error::CloseReason;
 use crate::ids::{ClientAddress, ConnId, ListenerId};
-use crate::platform::{Handshake, Platform, Readable, Stream};
+use crate::platform::{Handshake, KeyUse, Platform, Readable, Stream};
 use crate::reactor::connections::Connection;
 use crate::reactor::parts::Reactor;
 use crate::session::state::{self, AwaitHeader, ProxyHeader};
@@ -158,20 +159,39 @@ impl<P: Platform> Reactor<P> {
         }
     }
 
-    /// Gives handshakes of the queue to the thread that uses the private key, as many as it takes. What then waits, an
-    /// [`Event::Handshake`](crate::platform::Event::Handshake) continues.
+    /// Lets handshakes of the queue use the private key: as many as the other thread takes, or one on the loop. Those that
+    /// then wait continue after an [`Event::Handshake`](crate::platform::Event::Handshake), or in the next turn.
     pub(super) fn use_key(&mut self) {
         let Self { key_queue, connections, platform, env, scheduler, .. } = self;
+        if key_queue.is_empty() {
+            return;
+        }
+        let (began, transferred) = (platform.now(), env.counters.bytes_in + env.counters.bytes_out);
+        if platform.uses_key_on_loop() && !key_queue.may_use_key(began, transferred) {
+            return;
+        }
+        let is_used = Cell::new(false);
         let mut is_taken = |id| {
             let Some(connection) = connections.get_mut(id) else { return true };
             let Some(stream) = &mut connection.stream else { return true };
-            platform.use_key(stream, id).unwrap_or_else(|error| {
-                connection.session.tell(failed(&error), &mut env.cx());
-                scheduler.enqueue(id, connection);
-                true
-            })
+            match platform.use_key(stream, id) {
+                Ok(KeyUse::Done) => is_used.set(true),
+                Ok(KeyUse::UnderWay) => {}
+                Ok(KeyUse::Later) => return false,
+                Err(error) => {
+                    connection.session.tell(failed(&error), &mut env.cx());
+                    scheduler.enqueue(id, connection);
+                }
+            }
+            true
         };
-        while key_queue.pop_if(&mut is_taken).is_some() {}
+        while let Some(id) = key_queue.pop_if(&mut is_taken) {
+            if is_used.get() {
+                let now = platform.now();
+                key_queue.used_key(now.saturating_duration_since(began), now);
+                return self.key_used(id);
+            }
+        }
     }
 
     /// The private key was used for this handshake, which may have ended meanwhile.

@@ -81,7 +81,8 @@ impl<P: Platform> Reactor<P> {
     }
 
     fn has_work(&self) -> bool {
-        self.scheduler.has_work() || self.locks.has_released() || self.listeners.may_accept()
+        let uses_key = self.platform.uses_key_on_loop() && !self.key_queue.is_empty();
+        self.scheduler.has_work() || self.locks.has_released() || self.listeners.may_accept() || uses_key
     }
 
     fn next_deadline(&self) -> Option<Instant> {

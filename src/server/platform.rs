@@ -17,7 +17,7 @@ use crate::os::net::send::Sending;
 use crate::os::net::tls::{Acceptor, KeyWorker};
 use crate::os::net::{Listeners, TcpConnection};
 use crate::os::{process, sys};
-use crate::platform::{AcceptError, Event, NewRules, Platform, SendFile};
+use crate::platform::{AcceptError, Event, KeyUse, NewRules, Platform, SendFile};
 use crate::store::DiskStore;
 
 /// How soon counters are published again that a reader kept from being published.
@@ -56,7 +56,8 @@ impl OsPlatform {
 
     /// With what the connections of listeners with TLS begin.
     pub fn with_tls(mut self, tls: Option<Arc<Acceptor>>) -> io::Result<Self> {
-        if tls.is_some() {
+        // With a single core, the change of threads would only make each handshake longer.
+        if tls.as_ref().is_some_and(|tls| tls.has_cores()) {
             let control = Arc::clone(self.queue.control());
             self.key_worker = Some(KeyWorker::start(move || control.wake())?);
         }
@@ -118,11 +119,19 @@ impl Platform for OsPlatform {
         Ok(())
     }
 
-    fn use_key(&mut self, stream: &mut TcpConnection, id: ConnId) -> io::Result<bool> {
-        match (self.key_worker.as_mut(), stream.session()) {
-            (Some(worker), Some(session)) => worker.take(id, session),
-            _ => Err(io::ErrorKind::Unsupported.into()),
+    fn use_key(&mut self, stream: &mut TcpConnection, id: ConnId) -> io::Result<KeyUse> {
+        let Some(session) = stream.session() else { return Err(io::ErrorKind::Unsupported.into()) };
+        match &mut self.key_worker {
+            Some(worker) => worker.take(id, session),
+            None => {
+                session.lend().use_key();
+                Ok(KeyUse::Done)
+            }
         }
+    }
+
+    fn uses_key_on_loop(&self) -> bool {
+        self.key_worker.is_none()
     }
 
     fn close_listeners(&mut self) {

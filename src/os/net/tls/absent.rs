@@ -9,7 +9,7 @@ use crate::config::TlsFiles;
 use crate::error::WITHOUT_TLS;
 use crate::ids::ConnId;
 use crate::platform::ClientCertificate;
-use crate::platform::Handshake;
+use crate::platform::{Handshake, KeyUse};
 
 /// No session begins, so none holds anything.
 pub const SESSION_BYTES_MAX: usize = 0;
@@ -47,6 +47,10 @@ impl Acceptor {
         match self.0 {}
     }
 
+    pub const fn has_cores(&self) -> bool {
+        match self.0 {}
+    }
+
     pub fn accept(&self, _is_http: bool, _received: &[u8]) -> TlsSession {
         match self.0 {}
     }
@@ -81,7 +85,7 @@ impl KeyWorker {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    pub const fn take(&mut self, _id: ConnId, _session: &mut TlsSession) -> io::Result<bool> {
+    pub const fn take(&mut self, _id: ConnId, _session: &mut TlsSession) -> io::Result<KeyUse> {
         match self.0 {}
     }
 
@@ -91,9 +95,22 @@ impl KeyWorker {
 }
 
 #[derive(Debug)]
+pub struct Lent(Infallible);
+
+impl Lent {
+    pub const fn use_key(self) {
+        match self.0 {}
+    }
+}
+
+#[derive(Debug)]
 pub struct TlsSession(Infallible);
 
 impl TlsSession {
+    pub const fn lend(&mut self) -> Lent {
+        match self.0 {}
+    }
+
     pub fn handshake(&mut self, _socket: &mut (impl Read + Write)) -> io::Result<Handshake> {
         match self.0 {}
     }

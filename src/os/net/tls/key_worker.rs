@@ -9,6 +9,7 @@ use std::thread::{Builder, JoinHandle};
 use super::session::{Lent, TlsSession, WORKER_ENDED};
 use crate::ids::ConnId;
 use crate::os::process;
+use crate::platform::KeyUse;
 
 /// Handshakes that it has at once: some milliseconds of work.
 pub const SESSIONS_MAX: usize = 64;
@@ -46,13 +47,15 @@ impl KeyWorker {
         Ok(Self { jobs: Some(jobs), done, under_way: 0, thread: Some(thread?) })
     }
 
-    /// Takes the session of a connection. False if it has as many as it may have.
-    pub fn take(&mut self, id: ConnId, session: &mut TlsSession) -> io::Result<bool> {
-        let Some(jobs) = self.jobs.as_ref().filter(|_| self.under_way < SESSIONS_MAX) else { return Ok(false) };
+    /// Takes the session of a connection, if it has not as many as it may have.
+    pub fn take(&mut self, id: ConnId, session: &mut TlsSession) -> io::Result<KeyUse> {
+        let Some(jobs) = self.jobs.as_ref().filter(|_| self.under_way < SESSIONS_MAX) else {
+            return Ok(KeyUse::Later);
+        };
         // There is space for all that are under way, so an error means that the thread has panicked.
         jobs.try_send((id, session.lend())).map_err(|_| io::Error::other(WORKER_ENDED))?;
         self.under_way += 1;
-        Ok(true)
+        Ok(KeyUse::UnderWay)
     }
 
     /// The next connection that has its session back.

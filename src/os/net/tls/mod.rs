@@ -28,6 +28,7 @@ pub struct Acceptor {
     files: TlsFiles,
     /// Locked for the clone of an `Arc`.
     configs: Mutex<Configs>,
+    has_cores: bool,
     /// Those that other servers have, too.
     tickets: Option<Arc<TicketSecrets>>,
 }
@@ -47,7 +48,9 @@ impl Acceptor {
         let tickets = shared.map(TicketSecrets::new).transpose();
         let tickets = tickets.map_err(|error| IdentityError::Cryptography(error.to_string()))?.map(Arc::new);
         let configs = Mutex::new(Configs::read(&files, None, tickets.as_ref())?);
-        Ok(Self { files, configs, tickets })
+        // Now: in a sandbox, the share of the cores that a container has cannot be read.
+        let has_cores = process::cores() > 1;
+        Ok(Self { files, configs, has_cores, tickets })
     }
 
     /// Reads the files again. On an error everything stays as it was. Blocks on the disk: for another thread than
@@ -72,6 +75,11 @@ impl Acceptor {
 
     fn configs(&self) -> MutexGuard<'_, Configs> {
         self.configs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// True if handshakes may have another core than the loop.
+    pub const fn has_cores(&self) -> bool {
+        self.has_cores
     }
 
     /// Begins a session. `received`: what has been read of the client already.

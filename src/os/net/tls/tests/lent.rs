@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::ids::ConnId;
+use crate::platform::KeyUse;
 
 #[test]
 fn a_handshake_goes_on_behind_a_step_that_another_thread_has_taken() {
@@ -57,7 +58,7 @@ fn the_worker_takes_a_bounded_number_of_handshakes_and_gives_each_back() {
         let mut pair = server.pair(&config());
         pair.needs_key();
         let id = ConnId::new(pairs.len() as u32, 1);
-        if !worker.take(id, &mut pair.session).expect("the thread runs") {
+        if worker.take(id, &mut pair.session).expect("the thread runs") == KeyUse::Later {
             assert_eq!(pair.shake_without_key(), Handshake::NeedsKey, "what is not taken stays as it is");
             break;
         }
@@ -75,6 +76,7 @@ fn the_worker_takes_a_bounded_number_of_handshakes_and_gives_each_back() {
     }
     let mut pair = server.pair(&config());
     pair.needs_key();
-    assert!(worker.take(ConnId::new(99, 1), &mut pair.session).expect("the thread runs"), "there is space again");
+    let taken = worker.take(ConnId::new(99, 1), &mut pair.session).expect("the thread runs");
+    assert_eq!(taken, KeyUse::UnderWay, "there is space again");
     drop(wakes);
 }

@@ -8,32 +8,7 @@ use filewharf::dialect::{Kind, Listening};
 
 use support::rig::{Mode, Peer, Rig};
 
-const STEP: Duration = Duration::from_millis(1);
-
-const fn seconds(n: u64) -> Duration {
-    Duration::from_secs(n)
-}
-
-fn limits() -> Limits {
-    Limits::default().with(|l| {
-        l.fixed.chunk_bytes = 16;
-        l.live.head_timeout = seconds(5);
-        l.live.idle_timeout = seconds(300);
-        l.live.stall_timeout = seconds(60);
-        l.live.linger_timeout = seconds(2);
-        l.live.drain_timeout = seconds(100);
-        l.live.discard_bytes_max = 100;
-    })
-}
-
-fn speaking(kind: Kind) -> Rig {
-    let listening = Listening::new(kind, &[], 0).expect("no options");
-    Rig::speaking(listening, Mode::PLAIN, limits(), Access::default())
-}
-
-fn said(peer: &Peer) -> String {
-    String::from_utf8_lossy(&peer.heard()).into_owned()
-}
+use crate::states::{STEP, said, short_limits, speaking};
 
 /// What `sends` are heard and stored as, where an upload may have this many bytes.
 fn uploads(kind: Kind, limits: &Limits, pieces: &[&[u8]]) -> (Rig, Peer) {
@@ -55,7 +30,7 @@ fn message(text: &[u8]) -> Vec<u8> {
 fn an_upload_whose_size_comes_first_may_be_as_long_as_uploads_may() {
     // Held as a whole, and streamed.
     for (chunk_bytes, most) in [(4096, 100), (16, 6000)] {
-        let limits = limits().with(|l| {
+        let limits = short_limits().with(|l| {
             l.fixed.chunk_bytes = chunk_bytes;
             l.live.request_bytes_max = most as u64;
         });
@@ -80,7 +55,7 @@ fn a_name_that_a_directory_has_may_go_on_behind_its_blank() {
 
 #[test]
 fn a_small_upload_that_does_not_fit_a_head_is_streamed() {
-    let limits = limits().with(|l| {
+    let limits = short_limits().with(|l| {
         l.fixed.chunk_bytes = 8192;
         l.fixed.head_len_max = 4096;
     });
@@ -95,7 +70,7 @@ fn a_small_upload_that_does_not_fit_a_head_is_streamed() {
 #[test]
 fn a_message_of_an_upload_may_be_as_long_as_uploads_may() {
     for (len, is_stored) in [(100, true), (101, false)] {
-        let limits = limits().with(|l| l.live.request_bytes_max = 100);
+        let limits = short_limits().with(|l| l.live.request_bytes_max = 100);
         let message = format!("(dp0\nVput\nVx\nsVdata\nV{}\ns.", "a".repeat(len));
         let (mut rig, _) = uploads(Kind::Pickle, &limits, &[message.as_bytes()]);
         assert_eq!(rig.file("x").is_some(), is_stored, "{len} bytes");
@@ -106,7 +81,7 @@ fn a_message_of_an_upload_may_be_as_long_as_uploads_may() {
 fn a_message_that_brings_a_file_may_be_as_long_as_messages_may() {
     let mut longest = 0;
     for len in 100..200 {
-        let limits = limits().with(|l| l.fixed.message_bytes_max = 200);
+        let limits = short_limits().with(|l| l.fixed.message_bytes_max = 200);
         let mut rig = Rig::speaking(
             Listening::new(Kind::Pickle, &[], 0).expect("no options"),
             Mode::PLAIN,
@@ -129,7 +104,7 @@ fn a_message_that_brings_a_file_may_be_as_long_as_messages_may() {
 fn a_message_steps_over_a_hundred_names_that_are_taken() {
     let options = [("inbox".to_owned(), "in".to_owned())];
     let listening = Listening::new(Kind::LengthPrefix, &options, 0).expect("good options");
-    let mut rig = Rig::speaking(listening, Mode::PLAIN, limits(), Access::default());
+    let mut rig = Rig::speaking(listening, Mode::PLAIN, short_limits(), Access::default());
     for number in 1..=101 {
         rig.place(&format!("in/0-{number:06}-127.0.0.1-50851.txt"), b"");
     }
@@ -146,7 +121,7 @@ fn a_choice_may_fill_a_packet() {
     for (len, waits) in [(1024, true), (1025, false)] {
         let listening =
             Listening::new(Kind::Menu, &[("list".to_owned(), "choose".to_owned())], 0).expect("good options");
-        let mut rig = Rig::speaking(listening, Mode::PLAIN, limits(), Access::default());
+        let mut rig = Rig::speaking(listening, Mode::PLAIN, short_limits(), Access::default());
         rig.place("x.txt", b"hello");
         let peer = rig.connect();
         rig.send(&peer, b"receivetext");
@@ -162,7 +137,7 @@ fn a_list_to_choose_from_fills_a_packet_and_no_more() {
     for (width, listed, len) in [(3, 205, 1024), (4, 170, 1019)] {
         let listening =
             Listening::new(Kind::Menu, &[("list".to_owned(), "choose".to_owned())], 0).expect("good options");
-        let mut rig = Rig::speaking(listening, Mode::PLAIN, limits(), Access::default());
+        let mut rig = Rig::speaking(listening, Mode::PLAIN, short_limits(), Access::default());
         for number in 0..250 {
             rig.place(&format!("{number:0width$}.txt"), b"");
         }
@@ -190,7 +165,7 @@ fn a_long_text_in_doubt_ends_in_silence_or_with_its_stream() {
     for ends in [false, true] {
         let options = [("inbox".to_owned(), "in".to_owned())];
         let listening = Listening::new(Kind::LengthPrefix, &options, 0).expect("good options");
-        let mut rig = Rig::speaking(listening, Mode::PLAIN, limits(), Access::default());
+        let mut rig = Rig::speaking(listening, Mode::PLAIN, short_limits(), Access::default());
         let peer = rig.connect();
         rig.send(&peer, &message(text.as_bytes()));
         if ends {
@@ -210,7 +185,7 @@ fn a_long_text_in_doubt_ends_in_silence_or_with_its_stream() {
 fn a_text_that_fails_when_it_is_over_takes_nothing_with_it() {
     let options = [("inbox".to_owned(), "in".to_owned())];
     let listening = Listening::new(Kind::LengthPrefix, &options, 0).expect("good options");
-    let mut rig = Rig::speaking(listening, Mode::PLAIN, limits(), Access::default());
+    let mut rig = Rig::speaking(listening, Mode::PLAIN, short_limits(), Access::default());
     let peer = rig.connect();
     let text = message(&[b'a'; 6000]);
     rig.send(&peer, &text[..5900]);

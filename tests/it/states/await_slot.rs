@@ -8,7 +8,7 @@ use filewharf::dialect::{Kind, Listening};
 
 use support::rig::{Mode, Rig};
 
-use super::{assert_clean, limits, modes, rig, said, short_limits};
+use super::{assert_clean, limits, modes, name_size, rig, said, short_limits};
 
 #[test]
 fn a_request_that_waits_for_a_slot_is_told_busy_at_its_deadline_or_served_before() {
@@ -60,11 +60,6 @@ fn a_pause_before_a_file_in_memory_keeps_no_slot() {
         rig.send(peer, b"receiveimage");
         assert_eq!(said(peer), "b.jpg");
     }
-}
-
-fn name_size(mode: Mode, limits: Limits) -> Rig {
-    let listening = Listening::new(Kind::NameSize, &[], 0).expect("no options");
-    Rig::speaking(listening, mode, limits, Access::default())
 }
 
 /// What came after the end of a conversation was held on the account of a slot that was never given

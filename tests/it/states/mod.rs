@@ -51,7 +51,7 @@ fn rig(mode: Mode) -> Rig {
     Rig::new(mode, limits(), Access::default())
 }
 
-fn said(peer: &Peer) -> String {
+pub fn said(peer: &Peer) -> String {
     String::from_utf8_lossy(&peer.heard()).into_owned()
 }
 
@@ -63,13 +63,13 @@ fn assert_clean(rig: &mut Rig) {
     assert_eq!(rig.open_files(), 0, "a file stays open");
 }
 
-const STEP: Duration = Duration::from_millis(1);
+pub const STEP: Duration = Duration::from_millis(1);
 
 const fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-fn short_limits() -> Limits {
+pub fn short_limits() -> Limits {
     Limits::default().with(|l| {
         l.fixed.chunk_bytes = 16;
         l.live.head_timeout = seconds(5);
@@ -85,7 +85,13 @@ fn plain_rig() -> Rig {
     Rig::new(Mode::PLAIN, short_limits(), Access::default())
 }
 
-fn speaking(kind: Kind) -> Rig {
+pub fn speaking(kind: Kind) -> Rig {
     let listening = Listening::new(kind, &[], 0).expect("no options");
     Rig::speaking(listening, Mode::PLAIN, short_limits(), Access::default())
+}
+
+/// A server of `name-size`.
+fn name_size(mode: Mode, limits: Limits) -> Rig {
+    let listening = Listening::new(Kind::NameSize, &[], 0).expect("no options");
+    Rig::speaking(listening, mode, limits, Access::default())
 }

@@ -8,7 +8,7 @@ use filewharf::dialect::{Kind, Listening};
 
 use support::rig::{Mode, Rig};
 
-use super::{plain_rig, said, seconds, short_limits};
+use super::{name_size, plain_rig, said, seconds, short_limits};
 
 #[test]
 fn a_refused_body_is_thrown_away_up_to_its_limit() {
@@ -62,11 +62,6 @@ fn a_silence_while_our_own_disk_is_at_work_ends_no_upload() {
     rig.finish(&peer);
     assert_eq!(rig.names(), ["a"]);
     assert_eq!(rig.file("a").map(|bytes| bytes.len()), Some(50_000));
-}
-
-fn name_size(mode: Mode, limits: Limits) -> Rig {
-    let listening = Listening::new(Kind::NameSize, &[], 0).expect("no options");
-    Rig::speaking(listening, mode, limits, Access::default())
 }
 
 /// The name under which an upload was announced stayed blocked when it was stored under another.

@@ -76,7 +76,7 @@ impl Command {
     }
 }
 
-/// A command that the store does whole, in one operation whose end is the answer. To add one, give it a row here, the
+/// A command that the store does whole, in one operation that ends with the answer. To add one, give it a row here, the
 /// rights that it needs in `access::permission`, and its function in the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Whole {

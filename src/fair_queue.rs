@@ -62,7 +62,7 @@ impl<T> FairQueue<T> {
         self.items.range((client, first)..=(client, last)).next().map(|((_, ticket), item)| (*ticket, item))
     }
 
-    /// The client whose turn it is.
+    /// The next client in turn.
     pub(crate) fn turn(&self) -> Option<usize> {
         self.order.front().copied()
     }
@@ -80,7 +80,7 @@ impl<T> FairQueue<T> {
         }
     }
 
-    /// Takes the first item of the client whose turn it is, and stays.
+    /// Takes the first item of the next client in turn, which keeps its turn.
     pub(crate) fn take(&mut self) -> Option<T> {
         let client = self.turn()?;
         let (ticket, _) = self.first_of(client)?;

@@ -25,7 +25,7 @@
 //! |---|---|---|
 //! | 0 | [`ids`] [`error`] [`object`] [`command`] [`config`] [`counters`] [`time`] [`upload`] `fair_queue` | words |
 //! | 1 | [`buffer`] [`wire`] | held bytes; byte grammars |
-//! | 2 | [`access`] [`admission`] [`groups`] | who may do what; transfer slots; what counts as one client |
+//! | 2 | [`access`] [`admission`] [`groups`] | rights and rules; transfer slots; what counts as one client |
 //! | 3 | [`dialect`] [`transfer`] [`platform`] | meaning; accounting of one body; the ports |
 //! | 4 | [`session`] | the state machine of one connection |
 //! | 5 | [`reactor`] | the loop |

@@ -26,8 +26,6 @@ pub enum Slot {
 }
 
 impl Slot {
-    pub const NONE: &'static Self = &Self::None;
-
     pub const fn client(&self) -> Option<GroupId> {
         match self {
             Self::None => None,

@@ -149,7 +149,7 @@ limits! {
         "min-free": "Left free on the file system; an upload that would leave less is refused";
     fixed reserved_bytes_max: u64 = 1 << 30, Bytes(0),
         "max-reserved": "Reserved on the file system ahead of what was received, all uploads together";
-    /// Unfinished ones, and those whose end may still be asked for.
+    /// Unfinished ones, and ended ones that may still be asked for.
     fixed uploads_kept_max: usize = 1024, Count(1), "max-uploads": "Uploads that can be resumed and are kept; beyond that the oldest complete ones are forgotten, then new ones refused";
     fixed uploads_kept_bytes_max: u64 = 1 << 40, Bytes(1),
         "max-upload-bytes": "Bytes of unfinished uploads that are kept";
@@ -284,7 +284,7 @@ impl Limit {
 /// });
 /// # let dir = tempfile::tempdir()?;
 /// let server = filewharf::Server::builder().root(dir.path()).listen("127.0.0.1:0").limits(limits).build()?;
-/// println!("{}", server.ceiling()); // at most so many MiB
+/// println!("{}", server.ceiling()); // at most this many MiB
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use crate::store::resumable::index::Share;
 use crate::store::resumable::uploads::ResumableUploads;
 use crate::upload::{TAKEN_OVER, UploadId};
 
-/// Does a write to the record wait until it is durable?
+/// Whether a write to the record waits until it is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sync {
     /// As the store is configured.

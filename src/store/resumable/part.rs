@@ -16,17 +16,17 @@ use crate::store::staging::pending_syncs::PendingSyncs;
 use crate::store::staging::staged::Staged;
 use crate::upload::{DigestState, PartEnd, UploadStage, UploadState};
 
-/// Does the connection let go of the upload with this write to the record?
+/// Whether the connection stays attached after this write to the record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Then {
-    GoesOn,
-    LetsGo,
+    Continues,
+    Detaches,
 }
 
 impl ResumableUploads {
     /// Makes what was received durable up to `offset`.
     pub(crate) fn checkpoint(&self, part: &Part, offset: u64, digest: Option<DigestState>) -> Result<u64, StoreError> {
-        self.save(part, (offset, digest), Then::GoesOn).map(|checkpoint| checkpoint.offset)
+        self.save(part, (offset, digest), Then::Continues).map(|checkpoint| checkpoint.offset)
     }
 
     /// First the bytes, then the record that counts them.
@@ -51,7 +51,7 @@ impl ResumableUploads {
             }
             checkpoint.status = Status::Unfinished;
             checkpoint.durability = durability(self.fs.durable);
-            if then == Then::LetsGo {
+            if then == Then::Detaches {
                 checkpoint.lease_until_ns = 0;
                 self.cut(staged, checkpoint.offset);
             }
@@ -66,7 +66,7 @@ impl ResumableUploads {
         let ended = |checkpoint: &Checkpoint| Ok((self.part_ended(attachment, checkpoint)?, PendingSyncs::default()));
         match end {
             PartEnd::Save { offset, digest } => {
-                let checkpoint = self.save(part, (offset, digest), Then::LetsGo)?;
+                let checkpoint = self.save(part, (offset, digest), Then::Detaches)?;
                 ended(&checkpoint)
             }
             PartEnd::Keep => {

@@ -24,7 +24,7 @@ pub struct KeyWorker {
     /// `None` once the thread is to end.
     jobs: Option<SyncSender<(ConnId, Lent)>>,
     done: Receiver<ConnId>,
-    /// Handshakes whose end has not been reported to the loop.
+    /// Handshakes that the loop does not know to have ended.
     under_way: usize,
     thread: Option<JoinHandle<()>>,
 }

@@ -111,15 +111,18 @@ impl Gather {
         if self.bar.as_deref().is_some_and(|bar| name >= bar) {
             return;
         }
-        let Names { text, at } = &self.names;
-        let full = text.len() + LEN_BYTES + name.len() > self.bounds.text || at.len() == self.bounds.names;
-        if full && at.len() > 1 {
+        while self.is_full_for(name) && self.names.at.len() > 1 {
             self.halve();
             if self.bar.as_deref().is_some_and(|bar| name >= bar) {
                 return;
             }
         }
         self.names.push(name, kind);
+    }
+
+    fn is_full_for(&self, name: &[u8]) -> bool {
+        let Names { text, at } = &self.names;
+        text.len() + LEN_BYTES + name.len() > self.bounds.text || at.len() >= self.bounds.names
     }
 
     /// Keeps the smaller half, so that the work for each name stays small whatever their order.
@@ -326,6 +329,13 @@ mod tests {
             prop_assert!(names.is_empty() || !got.is_empty());
             for (got, want) in got.iter().zip(&names) { prop_assert_eq!(got, want); }
         }
+    }
+
+    #[test]
+    fn a_window_holds_its_bound_where_the_smaller_half_has_the_long_names() {
+        let names = ["aaaaaaaaa", "b", "c", "d", "aaaaaaaab"].map(String::from);
+        let (got, complete) = gathered(&names.each_ref(), Bounds { text: 24, names: 19, kept: 0 });
+        assert_eq!((got, complete), (vec!["aaaaaaaaa".to_owned(), "aaaaaaaab".to_owned()], false));
     }
 
     #[test]

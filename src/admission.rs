@@ -196,6 +196,9 @@ impl Admission {
 
     /// The request that gets the next slot. Few groups are passed over: each has its share of the slots.
     fn next(&self) -> Option<&Waiter> {
+        if self.waiting() == 0 {
+            return None; // several times in each turn
+        }
         self.queue.next(|waiter| waiter.may_have_slot(&self.shares, self.slots_per_group))
     }
 

@@ -73,7 +73,7 @@ impl Env {
         if self.reports.is_empty() {
             return; // most steps end no request
         }
-        let (now, uptime, lines_max) = (self.clock.now, self.clock.uptime(), self.limits.live.log_lines_per_s_max);
+        let (now, uptime, lines_max) = (self.clock.now, self.clock.uptime, self.limits.live.log_lines_per_s_max);
         for report in self.reports.drain(..) {
             let (word, key, caller, bytes, began, client, result) = match report {
                 Report::Note(note) => {

@@ -62,40 +62,30 @@ impl Session {
     /// What it wants next in this pass; `None` at its end. All operations are asked for one after the other, and
     /// everything else once in a pass.
     pub fn poll(&mut self, pass: &mut Pass) -> Option<Want> {
-        while pass.next != Stage::End {
-            let stage = pass.next;
-            if stage == Stage::Operations
-                && let Some(op) = self.next_op()
-            {
-                return Some(Want::Run(op));
-            }
-            pass.next = match stage {
-                Stage::Operations => Stage::Slot,
-                Stage::Slot => Stage::Output,
-                Stage::Output => Stage::Shutdown,
-                Stage::Shutdown => Stage::Acknowledgement,
-                Stage::Acknowledgement => Stage::Input,
-                Stage::Input | Stage::End => Stage::End,
-            };
-            let want = match stage {
-                Stage::Operations | Stage::End => None,
-                Stage::Slot => self.wants_slot(pass.readable, pass.pace).then_some(Want::Slot),
-                Stage::Output => Some(self.outgoing()).filter(|out| *out != Outgoing::Nothing).map(Want::Send),
-                Stage::Shutdown => {
-                    let is_sent = self.common.name == Name::SendingReply && self.common.data.outbox.is_empty();
-                    is_sent.then(|| Want::ShutDown { may_close: self.may_close_at_once() })
-                }
-                Stage::Acknowledgement => {
-                    let due =
-                        matches!(&self.state, State::Pausing(pausing) if pausing.is_check_due(&self.common, pass.now));
-                    due.then_some(Want::Unacknowledged)
-                }
-                Stage::Input => (pass.readable || self.common.has_unseen()).then_some(Want::Receive),
-            };
-            if want.is_some() {
-                return want;
+        if pass.stage == Stage::Operations
+            && let Some(op) = self.next_op()
+        {
+            return Some(Want::Run(op));
+        }
+        if pass.enters(Stage::Slot) && self.wants_slot(pass.readable, pass.pace) {
+            return Some(Want::Slot);
+        }
+        if pass.enters(Stage::Output) {
+            let outgoing = self.outgoing();
+            if outgoing != Outgoing::Nothing {
+                return Some(Want::Send(outgoing));
             }
         }
-        None
+        if pass.enters(Stage::Shutdown) && self.common.name == Name::SendingReply && self.common.data.outbox.is_empty()
+        {
+            return Some(Want::ShutDown { may_close: self.may_close_at_once() });
+        }
+        if pass.enters(Stage::Acknowledgement)
+            && let State::Pausing(pausing) = &self.state
+            && pausing.is_check_due(&self.common, pass.now)
+        {
+            return Some(Want::Unacknowledged);
+        }
+        (pass.enters(Stage::Input) && (pass.readable || self.common.has_unseen())).then_some(Want::Receive)
     }
 }

@@ -28,7 +28,7 @@ pub enum Want {
 
 /// The order in which wants are asked for. Operations come first, as their outcome may give bytes to send; sending
 /// returns the chunks that receiving needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
 pub(super) enum Stage {
     Operations,
     Slot,
@@ -36,13 +36,13 @@ pub(super) enum Stage {
     Shutdown,
     Acknowledgement,
     Input,
-    End,
 }
 
 /// One pass over everything that a session may want.
 #[derive(Debug)]
 pub struct Pass {
-    pub(super) next: Stage,
+    /// How far it has come.
+    pub(super) stage: Stage,
     pub(super) readable: bool,
     pub(super) now: Instant,
     pub(super) pace: DiskPace,
@@ -51,6 +51,15 @@ pub struct Pass {
 impl Pass {
     /// `readable`: more may have come. `pace`: how content gets to the disk in this turn.
     pub const fn new(readable: bool, now: Instant, pace: DiskPace) -> Self {
-        Self { next: Stage::Operations, readable, now, pace }
+        Self { stage: Stage::Operations, readable, now, pace }
+    }
+
+    /// True for a stage that this pass has not come to yet: it is at that stage then.
+    pub(super) fn enters(&mut self, stage: Stage) -> bool {
+        let is_later = self.stage < stage;
+        if is_later {
+            self.stage = stage;
+        }
+        is_later
     }
 }

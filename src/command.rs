@@ -18,6 +18,8 @@ pub enum Command {
     /// One page of a directory.
     List {
         key: Key,
+        /// With all that is under it.
+        recursive: bool,
         /// Start after this name.
         after: Option<Box<str>>,
         /// At most this many names.

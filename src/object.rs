@@ -43,6 +43,12 @@ impl Key {
         Self(format!("{}{slash}{name}", self.0).into())
     }
 
+    /// True if the other is a name in this directory, or deeper.
+    pub fn is_above(&self, other: &Self) -> bool {
+        let rest = other.0.strip_prefix(&*self.0);
+        rest.is_some_and(|rest| self.is_root() && !rest.is_empty() || rest.starts_with('/'))
+    }
+
     pub fn name(&self) -> &str {
         self.0.rsplit_once('/').map_or(&*self.0, |(_, name)| name)
     }

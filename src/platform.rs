@@ -67,6 +67,8 @@ pub enum Op {
     /// One page of a directory.
     List {
         key: Key,
+        /// With what is in the directories under it, in byte order component by component: a name is the path from it.
+        recursive: bool,
         /// Starts after this name.
         after: Option<Box<str>>,
         /// At most this many names.
@@ -105,7 +107,8 @@ pub enum Op {
     Write { file: FileId, offset: u64, chunk: Chunk },
 }
 
-/// Which names of a directory are not shown to a caller.
+/// Which names of a listing are not shown to a caller. In a recursive one, a path with `/` at its end stands for all that
+/// is in that directory.
 #[derive(Clone)]
 pub struct Hides(pub Arc<dyn Fn(&str) -> bool + Send + Sync>);
 

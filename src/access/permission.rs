@@ -15,7 +15,7 @@ use crate::access::rights::Rights;
 use crate::access::rules::Rules;
 use crate::command::{Append, Command, Put, Whole};
 use crate::error::Failure;
-use crate::object::{Key, Listing, Node, Precondition};
+use crate::object::{Entry, Key, Listing, Node, Precondition};
 use crate::upload::{UploadId, UploadRef};
 use crate::wire::key;
 use crate::wire::line::hex;
@@ -104,8 +104,18 @@ impl Access {
 
     /// Removes from a listing what the caller may not list, and the digests of what it may not read; false if it may not
     /// have the listing.
-    pub fn filter(&self, dir: &Key, listing: &mut Listing, asking: &Asking<'_>) -> bool {
-        if let Some(rules) = self.rules()
+    pub fn filter(&self, dir: &Key, recursive: bool, listing: &mut Listing, asking: &Asking<'_>) -> bool {
+        if let Some(rules) = self.rules().filter(|_| recursive) {
+            let lists = |entry: &Entry| {
+                let key = dir.child(&entry.name);
+                let above = Key::checked(key.parent());
+                rules.may_list(asking.caller, asking.from, &above) && rules.lists(asking.caller, asking.from, &key)
+            };
+            // A name that is left out would leave out those in it.
+            if !rules.may_list(asking.caller, asking.from, dir) || !listing.entries.iter().all(lists) {
+                return false;
+            }
+        } else if let Some(rules) = self.rules()
             && !rules.rights(asking.caller, asking.from, dir).has(Rights::LIST)
         {
             if !rules.may_list(asking.caller, asking.from, dir) {

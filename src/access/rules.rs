@@ -247,6 +247,15 @@ impl Rules {
         has_any(self.rights(caller, from, key)) || self.any_beneath(caller, from, key, has_any)
     }
 
+    /// True if a listing of the directory that has this name shows it to the caller.
+    pub fn lists(&self, caller: &Caller, from: IpAddr, key: &Key) -> bool {
+        if self.rights(caller, from, &Key::checked(key.parent())).has(Rights::LIST) {
+            self.shows(caller, from, key)
+        } else {
+            self.may_list(caller, from, key)
+        }
+    }
+
     /// True if the caller has such rights at a prefix strictly under this name.
     fn any_beneath(&self, caller: &Caller, from: IpAddr, key: &Key, is_such: impl Fn(Rights) -> bool) -> bool {
         let exact = if key.is_root() { String::new() } else { format!("{}/", key.as_str()) };

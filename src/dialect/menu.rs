@@ -309,6 +309,7 @@ impl Menu {
         self.enter(Exchange::Seeking(class, Box::new(found)), None);
         Action::Run(Command::List {
             key: Key::root(),
+            recursive: false,
             after,
             limit: context.limits.fixed.list_names_max,
             digests: false,

@@ -67,7 +67,8 @@ struct Claim {
 enum NameUse<'a> {
     None,
     Read(&'a Key),
-    List(&'a Key),
+    /// With all that is under it if that is true.
+    List(&'a Key, bool),
     Create(&'a Key),
     Change(&'a Key, Option<&'a Key>),
 }
@@ -75,7 +76,7 @@ enum NameUse<'a> {
 fn name_use(op: &Op) -> NameUse<'_> {
     match op {
         Op::Open { key } => NameUse::Read(key),
-        Op::List { key, .. } => NameUse::List(key),
+        Op::List { key, recursive, .. } => NameUse::List(key, *recursive),
         // Its body is not on its way: it is compared with what readers see.
         Op::Create(put) if put.sha256.is_some() => NameUse::Read(&put.key),
         Op::OpenUpload { upload: UploadRef::New(new), .. } if new.put.sha256.is_some() => NameUse::Read(&new.put.key),
@@ -122,9 +123,9 @@ impl NameLocks {
             NameUse::Read(key) => {
                 self.names.get(key).is_some_and(|queue| self.is_changed_in(queue, u64::MAX)).then(|| key.clone())
             }
-            NameUse::List(dir) => {
+            NameUse::List(dir, recursive) => {
                 let requested = *self.listings.entry(conn).or_insert(self.completed);
-                let blocker = self.change_inside(dir, requested);
+                let blocker = self.change_inside(dir, recursive, requested);
                 if blocker.is_none() {
                     self.listings.remove(&conn);
                 }
@@ -203,14 +204,18 @@ impl NameLocks {
             || queue.waiting.iter().any(|waiter| matches!(waiter, Waiter::Claim(conn) if is_change(conn)))
     }
 
-    /// A name directly inside `dir` with a complete change of at most this number. Later ones do not count:
+    /// A name inside `dir`, directly unless the listing is recursive, with a complete change of at most this number. Later ones do not count:
     /// otherwise a directory that always changes could never be listed.
-    fn change_inside(&self, dir: &Key, number_max: u64) -> Option<Key> {
+    fn change_inside(&self, dir: &Key, recursive: bool, number_max: u64) -> Option<Key> {
         // Every name below the directory begins with it; the root is before all of them.
         self.names
             .range(dir.clone()..)
             .take_while(|(key, _)| key.as_str().starts_with(dir.as_str()))
-            .find(|(key, queue)| key.parent() == dir.as_str() && self.is_changed_in(queue, number_max))
+            .find(|(key, queue)| {
+                let parent = key.parent();
+                let is_inside = parent == dir.as_str() || recursive && dir.is_above(key);
+                is_inside && self.is_changed_in(queue, number_max)
+            })
             .map(|(key, _)| key.clone())
     }
 

@@ -119,14 +119,17 @@ impl Common {
 
     /// Lists a directory; there is a slot.
     pub(super) fn list(&mut self, command: Command, cx: &Cx<'_>) -> Step {
-        let Command::List { key, after, limit, digests } = command else { return self.run(command) };
+        let Command::List { key, recursive, after, limit, digests } = command else { return self.run(command) };
         let bytes_max = cx.limits.fixed.chunk_bytes * cx.limits.fixed.chunks_per_slot;
         let executing = match cx.access.rules() {
             None => Executing::Tell,
-            Some(_) => Executing::Filter(Box::new(Command::List { key: key.clone(), after: None, limit, digests })),
+            Some(_) => {
+                let asked = Command::List { key: key.clone(), recursive, after: None, limit, digests };
+                Executing::Filter(Box::new(asked))
+            }
         };
-        let hides = self.hides(&key, cx);
-        self.data.ops.push_back(Op::List { key, after, limit, bytes_max, digests, hides });
+        let hides = self.hides(&key, recursive, cx);
+        self.data.ops.push_back(Op::List { key, recursive, after, limit, bytes_max, digests, hides });
         Step::enter(executing)
     }
 

@@ -94,10 +94,16 @@ impl Common {
     }
 
     /// What is not shown to the caller in the listing of a directory; `None` where that is nothing.
-    pub(super) fn hides(&self, dir: &Key, cx: &Cx<'_>) -> Option<Hides> {
+    pub(super) fn hides(&self, dir: &Key, recursive: bool, cx: &Cx<'_>) -> Option<Hides> {
         let rules = cx.access.rules().filter(|rules| rules.has_beneath(dir))?;
         let (rules, caller) = (Arc::clone(rules), self.data.caller.clone());
         let (from, dir) = (self.client(), dir.clone());
+        if recursive {
+            return Some(Hides(Arc::new(move |path| match path.strip_suffix('/') {
+                Some(path) => !rules.may_list(&caller, from, &dir.child(path)),
+                None => !rules.lists(&caller, from, &dir.child(path)),
+            })));
+        }
         if rules.rights(&caller, from, &dir).has(Rights::LIST) {
             Some(Hides(Arc::new(move |name| !rules.shows(&caller, from, &dir.child(name)))))
         } else {
@@ -114,8 +120,8 @@ impl Common {
                 Ok(Outcome::Answered(Answer::Found(node)))
             }
             // The rules may be others than when the listing began.
-            (Command::List { key, .. }, Outcome::Listed(mut listing)) => {
-                let may_have = cx.access.filter(&key, &mut listing, &self.asking(cx));
+            (Command::List { key, recursive, .. }, Outcome::Listed(mut listing)) => {
+                let may_have = cx.access.filter(&key, recursive, &mut listing, &self.asking(cx));
                 if may_have { Ok(Outcome::Listed(listing)) } else { Err(self.denied()) }
             }
             _ => Err(self.denied()),

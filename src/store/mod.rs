@@ -55,6 +55,7 @@ use self::cache::{Content, FileCache};
 use self::fs::caps::Pages;
 use self::fs::read::tail;
 use self::fs::root::FileSystem;
+use self::fs::tree;
 use self::handles::Handles;
 use self::mutex::lock;
 use self::pool::growing::Growing;
@@ -130,7 +131,12 @@ impl DiskStore {
         if matches!(queue, WorkQueue::Sync | WorkQueue::Join) {
             self.pool.syncing.fetch_add(1, Ordering::Relaxed);
         }
-        let mount = self.pool.mount_changed(&op, &held);
+        let mount = match &op {
+            Op::List { key, recursive: true, after, .. } => {
+                self.fs.mounts.of(&tree::first_dir(key.as_str(), after.as_deref())).map(Box::from)
+            }
+            op => self.pool.mount_changed(op, &held),
+        };
         let dir = mount.as_deref().or_else(|| self.dir_of(&op, &held)).map(|path| self.pool.dir_hash(path));
         self.pool.queues.push_of(queue, client, dir, Job::Serve { conn, client, op, held });
     }

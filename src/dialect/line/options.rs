@@ -49,6 +49,8 @@ pub(super) struct Options {
     pub(super) mtime: Option<i64>,
     pub(super) only: Option<OnlyIf>,
     pub(super) range: Option<ByteRange>,
+    /// All that is under the name.
+    pub(super) recursive: bool,
     /// The token of the client.
     pub(super) resume: Option<Box<str>>,
     pub(super) sha256: Option<[u8; 32]>,
@@ -91,6 +93,8 @@ impl Options {
             "range" => {
                 self.range = Some(ByteRange::parse(value).ok_or(Failure::Malformed("range= is not FIRST-LAST"))?);
             }
+            "recursive" if value == "1" => self.recursive = true,
+            "recursive" => return Err(Failure::Malformed("recursive= knows only 1")),
             "resume" => {
                 let is_formed = (1..=64).contains(&value.len())
                     && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));

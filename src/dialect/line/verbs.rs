@@ -94,11 +94,12 @@ impl Line {
     }
 
     pub(super) fn list(&mut self, request: &Request<'_>, context: &Context<'_>) -> Result<Action, Failure> {
-        let (options, Path { key, .. }) = pieces(request, &["after", "digest", "limit"])?;
+        let (options, Path { key, .. }) = pieces(request, &["after", "digest", "limit", "recursive"])?;
         self.exchange = Exchange::List { key: key.clone(), digests: options.digest };
         let names_max = context.limits.fixed.list_names_max;
         let limit = options.limit.map_or(names_max, |limit| limit.min(names_max));
-        Ok(Action::Run(Command::List { key, after: options.after, limit, digests: options.digest }))
+        let Options { recursive, after, digest: digests, .. } = options;
+        Ok(Action::Run(Command::List { key, recursive, after, limit, digests }))
     }
 
     pub(super) fn stat(&mut self, request: &Request<'_>) -> Result<Action, Failure> {

@@ -15,7 +15,7 @@ fn delete(text: &str) -> Op {
 }
 
 fn list(text: &str) -> Op {
-    Op::List { key: key(text), after: None, limit: 1, bytes_max: 1, digests: false, hides: None }
+    Op::List { key: key(text), recursive: false, after: None, limit: 1, bytes_max: 1, digests: false, hides: None }
 }
 
 fn released(locks: &NameLocks) -> Vec<ConnId> {

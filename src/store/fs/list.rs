@@ -27,18 +27,18 @@ const ENTRY_COST: usize = 96;
 /// A digest and a blank on the wire.
 const DIGEST_COST: usize = 65;
 
-fn cost(name: &str, digests: bool) -> usize {
+pub(super) fn cost(name: &str, digests: bool) -> usize {
     name.len() + ENTRY_COST + if digests { DIGEST_COST } else { 0 }
 }
 
 /// Waits for its connection on the account of a transfer slot, so it takes no more than it must.
-fn page(mut entries: Vec<Entry>, more: bool, unlisted: u64) -> Listing {
+pub(super) fn page(mut entries: Vec<Entry>, more: bool, unlisted: u64) -> Listing {
     entries.shrink_to_fit();
     Listing { entries, more, unlisted }
 }
 
 /// A name that the rules of no caller mention.
-const UNNAMED: &str = "\u{fffd}";
+pub(super) const UNNAMED: &str = "\u{fffd}";
 
 /// Names looked through for one that is listed.
 const LOOKED_THROUGH_MAX: u32 = 1000;
@@ -123,7 +123,7 @@ impl FileSystem {
 
     /// The names after `after`, or the first of them: kept from before, or read.
     #[allow(clippy::disallowed_methods, reason = "compared with the times of a directory")]
-    fn window(&self, dir: BorrowedFd<'_>, path: &str, after: &str) -> Result<Arc<Window>, StoreError> {
+    pub(super) fn window(&self, dir: BorrowedFd<'_>, path: &str, after: &str) -> Result<Arc<Window>, StoreError> {
         let look = || fstat(dir).map_err(|e| errno::broken("fstat folder", path, e));
         // Before the times are looked at: what changes from here on gets later ones.
         let now = SystemTime::now();
@@ -181,7 +181,7 @@ impl FileSystem {
 
     /// What stands at a name of the directory; `None` for what is not listed, or is gone. What is mounted there is not
     /// looked at: another machine or process may have to answer.
-    fn entry(
+    pub(super) fn entry(
         &self,
         dir: BorrowedFd<'_>,
         path: &str,
@@ -212,7 +212,7 @@ impl FileSystem {
         }
     }
 
-    fn not_a_dir(&self, path: &str) -> StoreError {
+    pub(super) fn not_a_dir(&self, path: &str) -> StoreError {
         match self.stat_beneath(path, self.links) {
             Ok(stat) if stat::kind(&stat) == Kind::File => {
                 StoreError::refused(Failure::Conflict("that is a file"), "open folder")

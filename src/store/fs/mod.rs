@@ -18,4 +18,5 @@ pub(crate) mod resolve;
 pub(crate) mod root;
 pub(crate) mod stat;
 pub(crate) mod sync;
+pub(crate) mod tree;
 pub(crate) mod walk;

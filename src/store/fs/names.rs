@@ -62,6 +62,11 @@ impl Bounds {
         Self { text: bytes / 2, names: bytes / 4 / size_of::<u32>(), kept: limits.list_kept_bytes_max }
     }
 
+    /// Memory of the names.
+    pub(crate) const fn bytes(&self) -> usize {
+        2 * self.text
+    }
+
     /// For names that are not kept for pages.
     pub(crate) const fn of_bytes(bytes: usize) -> Self {
         Self { text: bytes / 2, names: bytes / 4 / size_of::<u32>(), kept: 0 }

@@ -10,6 +10,7 @@ use crate::ids::{ConnId, GroupId};
 use crate::platform::{Finding, Op, Outcome, PasswordCheck, WorkMemory};
 use crate::store::fs::list::PageOf;
 use crate::store::fs::read::tail;
+use crate::store::fs::root::FileSystem;
 use crate::store::mutex::lock;
 use crate::store::namespace::commit::Commit;
 use crate::store::namespace::create::Created;
@@ -238,9 +239,10 @@ impl Pool {
                 growing.flush(offset, len)?;
                 Ok(plain(Outcome::Flushed))
             }
-            (Op::List { key, after, limit, bytes_max, digests, hides }, _) => {
+            (Op::List { key, recursive, after, limit, bytes_max, digests, hides }, _) => {
                 let page_of = PageOf { after: after.as_deref(), limit, bytes_max, digests, hides: hides.as_ref() };
-                let listing = self.fs.list(key.as_str(), &page_of)?;
+                let list = if recursive { FileSystem::list_tree } else { FileSystem::list };
+                let listing = list(&self.fs, key.as_str(), &page_of)?;
                 Ok(plain(Outcome::Listed(listing)))
             }
             (Op::Open { key }, _) => {

@@ -47,7 +47,15 @@ impl Bench {
         self.run(Op::Close { file }).unwrap();
         assert_eq!(opened.sha256, meta.sha256, "{name}: GET and STAT");
         let (dir, last) = name.rsplit_once('/').unwrap_or(("", name));
-        let op = Op::List { key: key(dir), after: None, limit: 1000, bytes_max: 1 << 20, digests: true, hides: None };
+        let op = Op::List {
+            key: key(dir),
+            recursive: false,
+            after: None,
+            limit: 1000,
+            bytes_max: 1 << 20,
+            digests: true,
+            hides: None,
+        };
         let Outcome::Listed(listing) = self.run(op).unwrap() else { panic!("no listing") };
         let listed = listing.entries.into_iter().find(|entry| &*entry.name == last).unwrap();
         let Some(Node::File(listed)) = listed.node else { panic!("a folder") };

@@ -96,6 +96,7 @@ fn names_that_are_hidden_take_no_place_and_tell_nothing_also_behind_the_end_of_a
         for page in shown.chunks(limit) {
             let op = Op::List {
                 key: key("many"),
+                recursive: false,
                 after: after.take(),
                 limit,
                 bytes_max: 1 << 20,

@@ -24,6 +24,7 @@ mod resumable;
 mod space;
 #[cfg(target_os = "linux")]
 mod syncs;
+mod tree;
 mod uploads;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -208,6 +209,7 @@ impl Bench {
     fn list(&mut self, name: &str, after: Option<&str>, limit: usize) -> Result<Listing, Failure> {
         let op = Op::List {
             key: key(name),
+            recursive: false,
             after: after.map(Into::into),
             limit,
             bytes_max: 1 << 20,

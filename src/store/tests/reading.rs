@@ -314,8 +314,15 @@ fn a_large_directory_is_listed_in_pages_without_gaps() {
             }
             assert_eq!(got, names, "{limit}");
         }
-        let op =
-            |bytes_max| Op::List { key: key("many"), after: None, limit: 9, bytes_max, digests: false, hides: None };
+        let op = |bytes_max| Op::List {
+            key: key("many"),
+            recursive: false,
+            after: None,
+            limit: 9,
+            bytes_max,
+            digests: false,
+            hides: None,
+        };
         for (bytes_max, count) in [(0, 1), (2 * 97, 2), (1 << 20, 9)] {
             let Ok(Outcome::Listed(page)) = bench.run(op(bytes_max)) else { panic!("no page") };
             assert_eq!((page.entries.len(), page.more), (count, true), "{bytes_max}");

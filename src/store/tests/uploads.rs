@@ -393,7 +393,18 @@ fn without_syncs_nothing_waits_for_a_worker() {
     assert!(
         bench
             .store
-            .try_now(CONN, Op::List { key: key("a"), after: None, limit: 1, bytes_max: 1, digests: false, hides: None })
+            .try_now(
+                CONN,
+                Op::List {
+                    key: key("a"),
+                    recursive: false,
+                    after: None,
+                    limit: 1,
+                    bytes_max: 1,
+                    digests: false,
+                    hides: None
+                }
+            )
             .is_err()
     );
 }

@@ -25,6 +25,8 @@ pub struct Query {
     /// List the names after this one.
     pub after: Option<Box<str>>,
     pub limit: Option<usize>,
+    /// With all that is under the directory.
+    pub recursive: bool,
 }
 
 /// Parses the path of a target, which begins with `/`.
@@ -108,6 +110,8 @@ pub fn query(raw: &str, others: &[&str]) -> Result<Query, Failure> {
                 let limit = limit.ok_or(Failure::Malformed("limit= is not a number from 1"))?;
                 query.limit.replace(usize::try_from(limit).unwrap_or(usize::MAX)).is_some()
             }
+            "recursive" if matches!(value, "" | "1") => std::mem::replace(&mut query.recursive, true),
+            "recursive" => return Err(Failure::Malformed("recursive= knows only 1")),
             name if others.contains(&name) || is_added(name) => false,
             _ => return Err(UNKNOWN_QUERY),
         };
@@ -119,7 +123,7 @@ pub fn query(raw: &str, others: &[&str]) -> Result<Query, Failure> {
 }
 
 const UNKNOWN_QUERY: Failure = Failure::Malformed(
-    "the query of a folder is after=NAME and limit=N: there are no archives, no search and no recursive listing",
+    "the query of a folder is after=NAME, limit=N and recursive: there are no archives and no search",
 );
 
 /// True for a name that caches are bypassed with, and for one that tells where a link was followed.
@@ -283,12 +287,21 @@ mod tests {
             ("fw=%zz&&_=17&1764000000&utm_source=a&fbclid=%&v=2", None, None),
             ("limit=99999999999999999", None, Some(99_999_999_999_999_999)),
         ] {
-            let want = Query { after: after.map(Into::into), limit };
+            let want = Query { after: after.map(Into::into), limit, ..Query::default() };
             assert_eq!(query(raw, &["fw"]), Ok(want), "{raw}");
         }
-        for raw in
-            ["limit=0", "limit=", "limit=-1", "limit=x", "limit=1&limit=1", "after=a&after=b", "after=%", "after=%ff"]
-        {
+        for raw in [
+            "limit=0",
+            "limit=",
+            "limit=-1",
+            "limit=x",
+            "limit=1&limit=1",
+            "after=a&after=b",
+            "after=%",
+            "after=%ff",
+            "recursive=0",
+            "recursive&recursive",
+        ] {
             assert!(matches!(query(raw, &[]), Err(Failure::Malformed(_))), "{raw}");
         }
     }
@@ -323,9 +336,6 @@ mod tests {
         for raw in [
             "archive=tar",
             "archive",
-            "recursive",
-            "recursive=1",
-            "r=1&recursive",
             "zip",
             "tar",
             "download",
@@ -391,7 +401,7 @@ mod tests {
             let mut raw = b"after=".to_vec();
             encode_component(&after, &mut raw);
             let raw = String::from_utf8(raw).expect("ASCII");
-            prop_assert_eq!(query(&raw, &[]), Ok(Query { after: Some(after.into()), limit: None }));
+            prop_assert_eq!(query(&raw, &[]), Ok(Query { after: Some(after.into()), ..Query::default() }));
         }
 
         #[test]

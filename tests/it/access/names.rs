@@ -318,3 +318,32 @@ fn an_upload_to_a_directory_without_its_slash_needs_the_rights_of_its_final_name
     let names: Vec<_> = listed.matches("\"name\":\"").collect();
     assert_eq!(names.len(), 3, "{listed}");
 }
+
+#[test]
+fn a_recursive_listing_has_nothing_that_a_listing_of_each_directory_has_not() {
+    const TREE_RULES: &str = "allow @ rl /\nallow anna rl /shut\nallow anna rl /a/shut\nallow @ c /drop\n\
+        allow bob rl /shut/bob\nallow @ r /read\n";
+    let files = ["a/f", "a/shut/f", "drop/f", "shut/f", "shut/bob/f", "read/f", "z"];
+    let of = |name: &str| {
+        let mut by_line = rig(Kind::Line, TREE_RULES);
+        files.iter().for_each(|file| by_line.place(file, b"x"));
+        let mut found: Option<Vec<String>> = None;
+        for limit in 1..14 {
+            let (mut names, mut after) = (Vec::new(), String::new());
+            loop {
+                let (first, rest) = line(&mut by_line, name, &format!("LIST recursive=1 limit={limit}{after} /\n"));
+                assert!(first.starts_with("OK "), "{first}");
+                names.extend(rest.lines().filter_map(|line| Some(line.splitn(4, ' ').nth(3)?.to_owned())));
+                if !first.contains("more=1") {
+                    break;
+                }
+                after = format!(" after={}", names.last().expect("a page with more has a name"));
+            }
+            assert_eq!(*found.get_or_insert(names.clone()), names, "{name} {limit}");
+        }
+        found.expect("some").join(" ")
+    };
+    assert_eq!(of(""), "a/ a/f drop/ read/ z");
+    assert_eq!(of("anna"), "a/ a/f a/shut/ a/shut/f drop/ read/ shut/ shut/f z");
+    assert_eq!(of("bob"), "a/ a/f drop/ read/ shut/ shut/bob/ shut/bob/f z");
+}

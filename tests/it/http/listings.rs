@@ -239,13 +239,18 @@ fn a_query_that_a_directory_does_not_know_is_refused_and_not_answered_with_the_p
     rig.place("d/a", b"");
     for method in ["GET", "HEAD"] {
         for accept in ["text/html", "*/*", "application/json"] {
-            for (query, code) in
-                [("archive=tar", 400), ("recursive", 400), ("Limit=1", 400), ("_=17", 200), ("fw=x&login=%2F", 200)]
-            {
+            for (query, code) in [
+                ("archive=tar", 400),
+                ("search=x", 400),
+                ("recursive", 200),
+                ("Limit=1", 400),
+                ("_=17", 200),
+                ("fw=x&login=%2F", 200),
+            ] {
                 let head = format!("{method} /d/?{query} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\n\r\n");
                 let reply = heard(&mut rig, head);
                 assert!(reply.starts_with(&format!("HTTP/1.1 {code} ")), "{query}: {reply}");
-                let is_told = reply.contains("after=NAME and limit=N");
+                let is_told = reply.contains("after=NAME, limit=N");
                 assert_eq!(is_told, code == 400 && method == "GET", "{query}: {reply}");
             }
         }
@@ -284,5 +289,67 @@ fn a_folder_with_an_index_is_a_page_where_the_operator_serves_html() {
         }
         assert_eq!(ask("/none/", "text/html").code, 404);
         assert_eq!(ask("/site", "text/html").code, 301);
+    }
+}
+
+/// A tree that takes many pages.
+fn tree(chunk_bytes: usize) -> (Rig, Vec<String>) {
+    let mut rig = server(Limits::default().with(|l| l.fixed.chunk_bytes = chunk_bytes));
+    let mut names = Vec::new();
+    for outer in 0..30 {
+        names.push(format!("{outer:02}"));
+        for inner in 0..40 {
+            rig.place(&format!("tree/{outer:02}/a name <{inner:02}>"), b"x");
+            names.push(format!("{outer:02}/a name <{inner:02}>"));
+        }
+    }
+    (rig, names)
+}
+
+fn names_of(lines: &str) -> Vec<String> {
+    let name =
+        |line: &str| line.split_once("\"name\":\"").and_then(|(_, rest)| Some(rest.split_once('"')?.0.to_owned()));
+    lines.lines().filter_map(name).collect()
+}
+
+#[test]
+fn all_names_under_a_directory_come_as_lines_of_one_complete_reply() {
+    for (version, accept) in [("1.1", "application/x-ndjson"), ("1.1", "*/*"), ("1.0", "application/x-ndjson")] {
+        for query in ["recursive", "recursive=1", "v=1&recursive"] {
+            let (mut rig, names) = tree(4096);
+            let reply =
+                heard(&mut rig, format!("GET /tree/?{query} HTTP/{version}\r\nHost: x\r\nAccept: {accept}\r\n\r\n"));
+            let response = Response::new(&reply);
+            assert_eq!(response.field("Content-Type"), Some("application/x-ndjson"));
+            let content = if version == "1.0" { response.body } else { unchunked(&response.body) };
+            assert_eq!(names_of(&content), names);
+            assert!(content.contains("{\"name\":\"00\",\"type\":\"folder\"") && content.ends_with("}\n"));
+        }
+    }
+}
+
+#[test]
+fn pages_of_all_names_under_a_directory_lead_to_the_next() {
+    for accept in ["application/json", "application/x-ndjson"] {
+        let (mut rig, names) = tree(64 * 1024);
+        let (mut target, mut found) = ("/tree/?recursive&limit=37".to_owned(), Vec::new());
+        loop {
+            let reply = heard(&mut rig, format!("GET {target} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\n\r\n"));
+            let response = Response::new(&reply);
+            assert_eq!(response.code, 200, "{reply}");
+            found.extend(names_of(&response.body.replace(",\n", "\n")));
+            let Some(link) = response.field("Link") else { break };
+            let next = link.strip_prefix('<').and_then(|link| link.strip_suffix(">; rel=\"next\"")).expect("a link");
+            target = format!("/tree/{next}");
+        }
+        assert_eq!(found, names, "{accept}");
+    }
+}
+
+#[test]
+fn a_recursive_listing_of_what_is_no_directory_is_refused_as_any_other() {
+    for (target, code) in [("/f/?recursive", 404), ("/none/?recursive", 404), ("/?recursive&after=../x", 400)] {
+        let reply = heard(&mut tree(4096).0, format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n"));
+        assert_eq!(Response::new(&reply).code, code, "{target} {reply}");
     }
 }

@@ -1,8 +1,8 @@
 //! GET and HEAD of a directory: the page for people, a plain index for programs that follow links, JSON for others.
 //!
-//! JSON is one page of names; `Link` leads to the next. The page and the index are sent in parts, each made from
-//! one listing of bounded size, so that an index is complete whatever the size of the directory. A failure between
-//! two parts resets the connection: a client never takes a partial index for a whole one.
+//! JSON is one page of names; `Link` leads to the next. The page, the index and the lines of a recursive listing are sent
+//! in parts, each made from one listing of bounded size, so that they are complete whatever the size of the directory. A
+//! failure between two parts resets the connection: a client never takes a partial index for a whole one.
 
 use std::fmt::Write as _;
 
@@ -20,13 +20,14 @@ use crate::error::{CloseReason, Failure};
 use crate::object::{Entry, Key, Listing, Node};
 use crate::wire::http::accept::{self, ListingFormat};
 use crate::wire::http::head::Head;
-use crate::wire::http::target;
+use crate::wire::http::target::{self, Query};
 use crate::wire::json;
+use crate::wire::key::KEY_LEN_MAX;
 
 /// Names of a page where no limit is asked for; its script, or a link, asks for more.
 const PAGE_NAMES: usize = 200;
-/// Bytes of a head, at most: `Link` has the longest name in it, with every byte escaped, and a signed link.
-const HEAD_BYTES_MAX: usize = 4 * 1024 + CARRIED_LEN_MAX;
+/// Bytes of a head, at most: `Link` has the longest path in it, with every byte escaped, and a signed link.
+const HEAD_BYTES_MAX: usize = 3 * 1024 + 3 * KEY_LEN_MAX + CARRIED_LEN_MAX;
 /// Longest signed link that the addresses of a listing carry on, in bytes: it is repeated for each name.
 const CARRIED_LEN_MAX: usize = 2 * 1024;
 /// Bytes that a reply about a directory takes even if it has few names: the template, the path, one name.
@@ -38,6 +39,8 @@ pub(crate) struct List {
     key: Key,
     after: Option<Box<str>>,
     limit: usize,
+    /// With all that is under it.
+    recursive: bool,
     /// Neither `after=` nor `limit=` was given.
     is_whole: bool,
     format: ListingFormat,
@@ -51,17 +54,25 @@ impl List {
     pub(crate) fn new(head: &Head<'_>, key: Key, context: &Context<'_>) -> Result<(Self, Command), Failure> {
         let query = head.query.map(|query| target::query(query, &[link::PARAMETER, login::PARAMETER]));
         let query = query.transpose()?.unwrap_or_default();
-        let is_whole = query == target::Query::default();
-        let format = accept::listing_format(head.fields.accept.lines());
+        let is_whole = query == Query::default();
+        let format = match accept::listing_format(head.fields.accept.lines()) {
+            // In one page that is read from its beginning.
+            ListingFormat::Ndjson | ListingFormat::Page | ListingFormat::Index if query.recursive => {
+                ListingFormat::Ndjson
+            }
+            format => format,
+        };
         let names_max = context.limits.fixed.list_names_max;
         let default_limit = match format {
             ListingFormat::Page => PAGE_NAMES.min(names_max),
             ListingFormat::Index => usize::MAX,
+            ListingFormat::Ndjson if query.recursive => usize::MAX,
             ListingFormat::Json | ListingFormat::Ndjson => names_max,
         };
         let limit = query.limit.map_or(default_limit, |limit| limit.min(names_max));
         let link = carried(head, &key, context)?;
-        let list = Self { key, after: query.after, limit, is_whole, format, names_sent: None, link };
+        let Query { after, recursive, .. } = query;
+        let list = Self { key, after, limit, recursive, is_whole, format, names_sent: None, link };
         let command = list.command(list.after.clone(), limit, context);
         Ok((list, command))
     }
@@ -75,7 +86,8 @@ impl List {
     fn command(&self, after: Option<Box<str>>, limit: usize, context: &Context<'_>) -> Command {
         let part_max =
             if self.format == ListingFormat::Page { PAGE_NAMES } else { context.limits.fixed.list_names_max };
-        Command::List { key: self.key.clone(), after, limit: limit.min(part_max), digests: false }
+        let (key, recursive) = (self.key.clone(), self.recursive);
+        Command::List { key, recursive, after, limit: limit.min(part_max), digests: false }
     }
 
     pub(crate) fn listed(
@@ -86,6 +98,7 @@ impl List {
     ) -> Action {
         match self.format {
             ListingFormat::Json => self.send_data("application/json", ["[", ",\n", "]\n"], listing, response, context),
+            ListingFormat::Ndjson if self.limit == usize::MAX => self.send_lines(listing, response, context),
             ListingFormat::Ndjson => {
                 self.send_data("application/x-ndjson", ["", "\n", "\n"], listing, response, context)
             }
@@ -121,6 +134,39 @@ impl List {
         vary(context.out);
         response.content(media_type, text.as_bytes(), context);
         response.next_action()
+    }
+
+    /// One object a line, in as many parts as it takes.
+    fn send_lines(&mut self, listing: &Listing, response: &mut ResponseMeta, context: &mut Context<'_>) -> Action {
+        const TYPE: &str = "application/x-ndjson";
+        let mut text = String::new();
+        let offer = Offer::new(&self.key, context);
+        let fitting = write_rows(&listing.entries, content_bytes_max(context), &mut text, |entry, text| {
+            write_object(entry, offer.has(&self.key, &entry.name), text);
+            text.push('\n');
+        });
+        let next = last_before_more(listing, fitting).map(Box::from);
+        let is_first = self.names_sent.is_none();
+        if is_first {
+            if next.is_some() {
+                response.set_length_unknown();
+            }
+            response.head(200, context);
+            unlisted(listing.unlisted, context.out);
+            vary(context.out);
+            match next {
+                Some(_) => response.begin_parts(TYPE, context),
+                None => response.content(TYPE, text.as_bytes(), context),
+            }
+        }
+        match next {
+            Some(_) if response.head_only => return response.next_action(),
+            None if is_first => {}
+            _ => response.part(text.as_bytes(), next.is_none(), context),
+        }
+        let Some(after) = next else { return response.next_action() };
+        self.names_sent = Some(self.names_sent.unwrap_or(0) + fitting);
+        Action::Continue(self.command(Some(after), self.limit, context))
     }
 
     fn send_part(&mut self, listing: &Listing, response: &mut ResponseMeta, context: &mut Context<'_>) -> Action {
@@ -217,7 +263,8 @@ impl List {
     fn link_next(&self, last: &str, out: &mut Vec<u8>) {
         let (last, limit) = (target::component(last), self.limit);
         let carried = self.link.as_ref().map(|query| query.replacen('?', "&", 1)).unwrap_or_default();
-        let link = format!("Link: <?after={last}&limit={limit}{carried}>; rel=\"next\"\r\n");
+        let recursive = if self.recursive { "recursive&" } else { "" };
+        let link = format!("Link: <?{recursive}after={last}&limit={limit}{carried}>; rel=\"next\"\r\n");
         out.extend_from_slice(link.as_bytes());
     }
 

@@ -9,6 +9,7 @@ use filewharf::object::{
 };
 use filewharf::platform::{Hides, Op, Outcome, Source};
 use filewharf::upload::NAME_IS_DIR;
+use filewharf::wire::key::relative;
 
 use super::jobs::{Commit, Disk, Next, Open, Stepping, Work, failing, refused};
 use super::tree::{Child, Ino, ROOT};
@@ -59,10 +60,14 @@ impl Disk {
                 let child = self.tree.at(key.as_str()).ok_or(refused(Failure::NotFound))?;
                 Ok(Next::Done(Outcome::Answered(Answer::Found(self.node(child)))))
             }
-            Op::List { key, after, limit, bytes_max, digests, hides } => {
+            Op::List { key, recursive, after, limit, bytes_max, digests, hides } => {
                 failing(rng, faults)?;
                 self.undamaged(&[])?;
-                let mut page = self.list(&key, after.as_deref(), limit, bytes_max, hides.as_ref())?;
+                if let (true, Some(after)) = (recursive, &after) {
+                    relative(after.trim_end_matches('/'))
+                        .map_err(|_| refused(Failure::Malformed("after= is no such name")))?;
+                }
+                let mut page = self.list((&key, recursive), after.as_deref(), limit, bytes_max, hides.as_ref())?;
                 for entry in page.entries.iter_mut().filter(|_| !digests) {
                     if let Some(Node::File(meta)) = &mut entry.node {
                         meta.sha256 = None;
@@ -242,7 +247,7 @@ impl Disk {
 
     fn list(
         &self,
-        key: &Key,
+        (key, recursive): (&Key, bool),
         after: Option<&str>,
         limit: usize,
         bytes_max: usize,
@@ -254,8 +259,12 @@ impl Disk {
             None => return Err(refused(Failure::NotFound)),
         };
         let (mut listing, mut bytes) = (Listing { entries: Vec::new(), more: false, unlisted: 0 }, 0);
-        for (name, child) in self.tree.names(dir) {
-            if after.is_some_and(|after| **name <= *after) || hides.is_some_and(|hides| hides.hides(name)) {
+        let mut names = Vec::new();
+        self.gather(dir, "", recursive, hides, &mut names);
+        // No name has a control character.
+        let place = |path: &str| path.replace('/', "\0");
+        for (name, child) in &names {
+            if after.is_some_and(|after| place(name) <= place(after)) {
                 continue;
             }
             bytes += name.len() + 96;
@@ -266,5 +275,24 @@ impl Disk {
             listing.entries.push(Entry::new(name, self.node(*child)));
         }
         Ok(listing)
+    }
+
+    /// The names in a directory after this front of their paths, each directory before what is in it.
+    fn gather(&self, dir: Ino, front: &str, recursive: bool, hides: Option<&Hides>, names: &mut Vec<(String, Child)>) {
+        let is_hidden = |path: &str| hides.is_some_and(|hides| hides.hides(path));
+        for (name, child) in self.tree.names(dir) {
+            let path = format!("{front}{name}");
+            if is_hidden(&path) {
+                continue;
+            }
+            names.push((path.clone(), *child));
+            let inside = format!("{path}/");
+            if let Child::Dir(ino) = child
+                && recursive
+                && !is_hidden(&inside)
+            {
+                self.gather(*ino, &inside, recursive, hides, names);
+            }
+        }
     }
 }

@@ -72,6 +72,7 @@ pub const fn reason(code: u16) -> &'static str {
         460 => "Checksum Mismatch",
         500 => "Internal Server Error",
         501 => "Not Implemented",
+        502 => "Bad Gateway",
         503 => "Service Unavailable",
         505 => "HTTP Version Not Supported",
         507 => "Insufficient Storage",

@@ -216,7 +216,7 @@ fn split<'a>(method: Method<'a>, target: &'a str) -> Result<Target<'a>, HeadErro
 }
 
 /// Splits `http://host/path` after the authority; the rest may be empty or begin with `?`.
-fn absolute(target: &str) -> Result<(Option<&str>, &str), HeadError> {
+pub(super) fn absolute(target: &str) -> Result<(Option<&str>, &str), HeadError> {
     let bad = HeadError::BadRequest("the target is neither a path nor an http address");
     let (scheme, rest) = target.split_once("://").ok_or(bad)?;
     if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {

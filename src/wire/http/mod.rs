@@ -13,6 +13,7 @@ pub mod digest;
 pub mod forwarded;
 pub mod head;
 pub mod opening;
+pub mod relocation;
 pub mod structured;
 mod syntax;
 pub mod target;

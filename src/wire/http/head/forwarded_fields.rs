@@ -1,4 +1,4 @@
-//! The field lines in which a proxy says for which client and user it sends a request. Only those of trusted proxies
+//! The field lines in which a proxy says for which client and user it sends a request, and which host that asked for. Only those of trusted proxies
 //! are read.
 
 /// Every line of each field, in their order.
@@ -7,6 +7,7 @@ pub struct ForwardedFields<'a> {
     pub forwarded: Vec<&'a [u8]>,
     pub remote_user: Vec<&'a [u8]>,
     pub x_forwarded_for: Vec<&'a [u8]>,
+    pub x_forwarded_host: Vec<&'a [u8]>,
 }
 
 impl<'a> ForwardedFields<'a> {
@@ -16,6 +17,7 @@ impl<'a> ForwardedFields<'a> {
             b"forwarded" => self.forwarded.push(value),
             b"remote-user" => self.remote_user.push(value),
             b"x-forwarded-for" => self.x_forwarded_for.push(value),
+            b"x-forwarded-host" => self.x_forwarded_host.push(value),
             _ => {}
         }
     }

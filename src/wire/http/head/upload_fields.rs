@@ -1,11 +1,14 @@
-//! The field lines that only requests for uploads and for signed links have. Most heads have none of them.
+//! The field lines that only requests for changes and for signed links have. Most heads have none of them.
 
 /// As they were received; empty, which is no value of any of them, where one came more than once or is not UTF-8.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UploadFields<'a> {
     pub content_type: Option<&'a str>,
+    pub depth: Option<&'a str>,
+    pub destination: Option<&'a str>,
     pub filewharf_link: Option<&'a str>,
     pub method_override: Option<&'a str>,
+    pub overwrite: Option<&'a str>,
     pub tus_resumable: Option<&'a str>,
     pub upload_checksum: Option<&'a str>,
     pub upload_complete: Option<&'a str>,
@@ -23,8 +26,11 @@ impl<'a> UploadFields<'a> {
     pub(super) fn take(this: &mut Option<Box<Self>>, name: &[u8], value: &'a [u8]) {
         let slot: fn(&mut Self) -> &mut Option<&'a str> = match name {
             b"content-type" => |fields| &mut fields.content_type,
+            b"depth" => |fields| &mut fields.depth,
+            b"destination" => |fields| &mut fields.destination,
             b"filewharf-link" => |fields| &mut fields.filewharf_link,
             b"x-http-method-override" => |fields| &mut fields.method_override,
+            b"overwrite" => |fields| &mut fields.overwrite,
             b"tus-resumable" => |fields| &mut fields.tus_resumable,
             b"upload-checksum" => |fields| &mut fields.upload_checksum,
             b"upload-complete" => |fields| &mut fields.upload_complete,

@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crowd_leaves_no_memory_behind() {
+    fn a_crowd_leaves_no_memory() {
         let mut queue = FairQueue::new();
         for n in 0..10_000 {
             queue.push(n, n);

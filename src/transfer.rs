@@ -156,7 +156,7 @@ impl Flush {
     }
 
     /// True if the upload must pause until the running flush is done.
-    pub const fn is_behind(self, launched: u64, window: u64) -> bool {
+    pub const fn must_pause(self, launched: u64, window: u64) -> bool {
         match self {
             Self::Idle(_) => false,
             Self::Running(to) => launched - to >= window,
@@ -200,7 +200,7 @@ impl Checkpoints {
 
     /// True if the upload must pause until the running one is done: more would have to be sent again after a
     /// failure than the operator permits.
-    pub const fn is_behind(&self, launched: u64, limits: &Limits) -> bool {
+    pub const fn must_pause(&self, launched: u64, limits: &Limits) -> bool {
         self.is_running && launched - self.safe >= limits.live.upload_sync_bytes.saturating_mul(2)
     }
 
@@ -352,8 +352,8 @@ mod tests {
     fn a_flush_is_due_after_a_window_and_holds_back_after_two() {
         assert_eq!(Flush::Idle(10).due(19, 10), None);
         assert_eq!(Flush::Idle(10).due(25, 10), Some((10, 15)));
-        assert!(!Flush::Running(25).is_behind(34, 10));
-        assert!(Flush::Running(25).is_behind(35, 10));
+        assert!(!Flush::Running(25).must_pause(34, 10));
+        assert!(Flush::Running(25).must_pause(35, 10));
     }
 
     #[test]

@@ -229,8 +229,8 @@ impl Rules {
         if !key.is_root() {
             front.push('/');
         }
-        let mut behind = self.from(&front).map(|(prefix, _)| prefix);
-        behind.find(|prefix| !prefix.is_empty()).is_some_and(|prefix| prefix.starts_with(&front))
+        let mut after = self.from(&front).map(|(prefix, _)| prefix);
+        after.find(|prefix| !prefix.is_empty()).is_some_and(|prefix| prefix.starts_with(&front))
     }
 
     /// True if the caller may list a directory, or if it may list one under it and has proved a name: the listing then

@@ -220,7 +220,7 @@ impl Upload {
         if total - content as u64 > self.len_max {
             return Err(Failure::TooLarge);
         }
-        let prepend = self.head.behind(content).to_vec();
+        let prepend = self.head.kept_from(content).to_vec();
         Ok((verdict, Finish { key: Some(key), prepend }))
     }
 }

@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     #[allow(clippy::disallowed_methods, reason = "any instant will do as the origin")]
-    fn a_crowd_leaves_no_memory_behind() {
+    fn a_crowd_leaves_no_memory() {
         let now = Instant::now();
         let (mut groups, mut queue) = (Groups::new(&Limits::default(), now), BulkQueue::new(1));
         for n in 0..200 {

@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_dialect_can_be_behind_proxies_and_keeps_its_own_options() {
+    fn every_dialect_works_with_proxies_and_keeps_its_own_options() {
         for kind in Kind::ALL {
             let listen: Listen = format!("{kind}@127.0.0.1:0?proxy=10.0.0.0/8,::1").parse().expect("good options");
             assert_eq!((listen.proxies, listen.options), (Some("10.0.0.0/8,::1".parse().expect("networks")), vec![]));
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn every_dialect_can_be_encrypted_also_behind_proxies() {
+    fn every_dialect_can_be_encrypted_also_with_proxies() {
         for kind in Kind::ALL {
             for (query, is_tls, is_proxied) in
                 [("", false, false), ("?tls", true, false), ("?tls&proxy=::1", true, true)]

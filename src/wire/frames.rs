@@ -242,12 +242,12 @@ fn weigh(next: &[u8], missing: u64) -> Weighed {
     // What looks like a header is ASCII: as many bytes as characters. A tail as long as a header
     // that looks like one is taken for one.
     let tail = usize::try_from(missing).ok().filter(|missing| *missing < HEADER_LEN);
-    let behind = tail.and_then(|tail| next.get(tail..));
+    let after = tail.and_then(|tail| next.get(tail..));
     // The second header must begin with a digit, as those that count characters do.
-    let fits = behind.is_some_and(|behind| behind.first().is_none_or(u8::is_ascii_digit) && header(behind).is_ok());
+    let fits = after.is_some_and(|after| after.first().is_none_or(u8::is_ascii_digit) && header(after).is_ok());
     match (complete, fits) {
         (true, false) => Weighed::Bytes,
-        (true, true) if behind.is_some_and(|behind| behind.len() >= HEADER_LEN) => Weighed::Characters,
+        (true, true) if after.is_some_and(|after| after.len() >= HEADER_LEN) => Weighed::Characters,
         (true, true) => Weighed::Silence(Silence::Bytes),
         (false, true) => Weighed::Silence(Silence::Characters),
         (false, false) => Weighed::Silence(Silence::Nothing),

@@ -124,7 +124,7 @@ impl Head {
         self.bytes.len()
     }
 
-    pub fn behind(&self, from: usize) -> &[u8] {
+    pub fn kept_from(&self, from: usize) -> &[u8] {
         self.bytes.get(from..).unwrap_or_default()
     }
 
@@ -221,9 +221,9 @@ pub fn chain(stream: &[u8]) -> Option<Vec<(Key, Vec<u8>)>> {
             None => head.whole(head.readings.first()?)?,
         };
         let content = rest.get(fit.content..)?;
-        let (content, behind) = content.split_at_checked(usize::try_from(fit.size).ok()?)?;
+        let (content, after) = content.split_at_checked(usize::try_from(fit.size).ok()?)?;
         files.push((fit.key, content.to_vec()));
-        rest = behind;
+        rest = after;
     }
     Some(files)
 }

@@ -183,8 +183,8 @@ fn find_checksum(extensions: &[u8]) -> Result<Option<usize>, HeaderError> {
 /// Compares the checksum at this place with that of the header, in which it counts as zero.
 fn verify(header: &[u8], at: usize) -> Result<(), HeaderError> {
     let (before, rest) = header.split_at(at);
-    let (written, behind) = rest.split_at(CRC32C.1);
-    let sum = [before, &[0; CRC32C.1], behind].into_iter().fold(!0, crc32c);
+    let (written, after) = rest.split_at(CRC32C.1);
+    let sum = [before, &[0; CRC32C.1], after].into_iter().fold(!0, crc32c);
     if written == (!sum).to_be_bytes() { Ok(()) } else { Err(HeaderError::Checksum) }
 }
 

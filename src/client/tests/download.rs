@@ -169,7 +169,7 @@ fn a_damaged_segment_is_downloaded_again() {
 }
 
 #[test]
-fn a_missing_file_leaves_nothing_behind_and_the_old_file_whole() {
+fn a_missing_file_leaves_no_partial_file_and_the_old_file_whole() {
     let (fake, target) = (Fake::start(), Target::new());
     fs::write(&target.dest, b"old").expect("written");
     let error = client(&fake).get_file("/f", &target.dest, &mut ()).expect_err("missing");

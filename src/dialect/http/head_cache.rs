@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cached_head_is_decoded_alike_at_every_split_and_with_bytes_behind_it() {
+    fn a_cached_head_is_decoded_alike_at_every_split_and_with_bytes_after_it() {
         let head: &[u8] = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n";
         let listener = Arc::new(Listener::default());
         let whole = decoded(&listener, head, Phase::Serving, &Access::default());

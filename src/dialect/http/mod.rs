@@ -140,18 +140,18 @@ impl Http {
     fn decode_head(
         &mut self,
         bytes: &[u8],
-        behind: &[u8],
+        after: &[u8],
         context: &mut Context<'_>,
     ) -> Result<(usize, Action), HeadError> {
         let sender = if context.proxy.is_some() { Sender::Proxy } else { Sender::Client };
         match head::parse_found(bytes, sender) {
             Ok(mut head) if head.framing == Framing::Chunked && head.method.is_without_body() => {
                 let mut len = bytes.len();
-                match empty_chunked(behind) {
+                match empty_chunked(after) {
                     // A client that waits for permission to send gets its answer at once.
                     EmptyBody::Incomplete
                         if head.expect == Expect::None
-                            && bytes.len() + behind.len() < context.limits.fixed.head_len_max =>
+                            && bytes.len() + after.len() < context.limits.fixed.head_len_max =>
                     {
                         return Ok((0, Action::More));
                     }
@@ -279,10 +279,10 @@ enum EmptyBody {
     NotEmpty,
 }
 
-fn empty_chunked(behind: &[u8]) -> EmptyBody {
-    match Chunked::default().step(behind, 1) {
+fn empty_chunked(after: &[u8]) -> EmptyBody {
+    match Chunked::default().step(after, 1) {
         Ok(BodyPart { skip, payload: 0, then: Then::End }) => EmptyBody::Complete(skip),
-        Ok(BodyPart { payload: 0, .. }) if behind.len() < EMPTY_BODY_LEN_MAX => EmptyBody::Incomplete,
+        Ok(BodyPart { payload: 0, .. }) if after.len() < EMPTY_BODY_LEN_MAX => EmptyBody::Incomplete,
         _ => EmptyBody::NotEmpty,
     }
 }
@@ -305,8 +305,8 @@ impl Protocol for Http {
         let len_max = context.limits.fixed.head_len_max;
         match head::end(input, scanned) {
             Ok(Some(len)) if len <= len_max => {
-                let (head, behind) = input.split_at(len);
-                let decided = self.decode_head(head, behind, context);
+                let (head, after) = input.split_at(len);
+                let decided = self.decode_head(head, after, context);
                 decided.unwrap_or_else(|error| (len, Self::refuse_head(error, context)))
             }
             Ok(None) if input.len() < len_max => {

@@ -169,9 +169,9 @@ fn taken(content: &[u8], lens: &[usize], cut: usize, room: usize) -> Vec<u8> {
     let _ = call_protocol(&Access::default(), |context| protocol.answered(Ok(Answer::Created), context));
     let (mut wire, mut rest) = (Vec::new(), content);
     for len in lens.iter().chain([&content.len()]) {
-        let (piece, behind) = rest.split_at((*len).min(rest.len()));
+        let (piece, after) = rest.split_at((*len).min(rest.len()));
         wire.extend(message(piece));
-        rest = behind;
+        rest = after;
     }
     let (mut at, mut shown, mut got) = (0, 0, Vec::new());
     loop {

@@ -43,13 +43,13 @@ impl PutExchange {
     pub(super) fn new(key: Key, framing: Framing, has_trailer: bool) -> Self {
         let mut this = Self { key, framing, has_trailer, trailer: None, announced: None };
         if framing == Framing::Counted(0) {
-            this.framing = this.behind_content();
+            this.framing = this.after_content();
         }
         this
     }
 
     /// What comes after the last byte of content.
-    const fn behind_content(&self) -> Framing {
+    const fn after_content(&self) -> Framing {
         if self.has_trailer { Framing::TrailerLine } else { Framing::Ended }
     }
 
@@ -58,7 +58,7 @@ impl PutExchange {
         self.framing = match self.framing {
             Framing::NotBegun(None) => Framing::ChunkLine,
             Framing::NotBegun(Some(len)) if len > offset => Framing::Counted(len - offset),
-            _ => self.behind_content(),
+            _ => self.after_content(),
         };
     }
 
@@ -88,7 +88,7 @@ impl PutExchange {
                 self.framing = match self.framing {
                     Framing::Chunk(_) if left == 0 => Framing::ChunkLine,
                     Framing::Chunk(_) => Framing::Chunk(left),
-                    _ if left == 0 => self.behind_content(),
+                    _ if left == 0 => self.after_content(),
                     _ => Framing::Counted(left),
                 };
                 let then = match self.framing {
@@ -101,7 +101,7 @@ impl PutExchange {
             Framing::ChunkLine => {
                 let Some((text, skip)) = cut_short(raw, CHUNK_LINE_LEN_MAX)? else { return Ok(WAIT) };
                 self.framing = match line::chunk_len(text)? {
-                    0 => self.behind_content(),
+                    0 => self.after_content(),
                     left => Framing::Chunk(left),
                 };
                 let then = if self.framing == Framing::Ended { Then::End } else { Then::Look };

@@ -382,18 +382,19 @@ impl Receiving {
 
     /// How many bytes of content may come now.
     fn room(&mut self, credits: usize, cx: &Cx<'_>) -> usize {
-        let is_behind = cx.disk.flush_window.is_some_and(|window| self.flush.is_behind(self.upload.launched(), window));
+        let is_unflushed =
+            cx.disk.flush_window.is_some_and(|window| self.flush.must_pause(self.upload.launched(), window));
         let is_unsafe = match &self.target {
             Target::Part(Part { checkpoints, .. }) => {
                 let launched = self.upload.launched();
                 let waits = checkpoints.is_due(launched, cx.now, cx.limits) && !self.upload.is_written();
-                waits || checkpoints.is_behind(launched, cx.limits)
+                waits || checkpoints.must_pause(launched, cx.limits)
             }
             Target::File(_) | Target::Whole(_) => false,
         };
         let room = match (&self.target, cx.disk.pace) {
             (Target::Whole(_), _) => usize::MAX,
-            _ if is_behind || is_unsafe => 0,
+            _ if is_unflushed || is_unsafe => 0,
             (_, DiskPace::KeepsUp) => usize::MAX,
             (_, DiskPace::Lags) => credits * cx.pool.chunk_bytes(),
         };

@@ -82,7 +82,7 @@ impl FileSystem {
         loop {
             let window = self.window(dir, path, &after)?;
             let unlisted = if hides.is_some_and(|hides| hides.hides(UNNAMED)) { 0 } else { window.unlisted };
-            for (name, kind) in window.behind(&after) {
+            for (name, kind) in window.names_after(&after) {
                 if hides.is_some_and(|hides| hides.hides(name)) {
                     continue;
                 }

@@ -200,12 +200,12 @@ impl Names {
     }
 
     /// Those after this one.
-    pub(crate) fn behind<'a>(&'a self, after: &str) -> impl Iterator<Item = &'a str> + use<'a> {
-        self.typed_behind(after).map(|(name, _)| name)
+    pub(crate) fn names_after<'a>(&'a self, after: &str) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.typed_after(after).map(|(name, _)| name)
     }
 
     /// The same, with their types.
-    fn typed_behind<'a>(&'a self, after: &str) -> impl Iterator<Item = (&'a str, Type)> + use<'a> {
+    fn typed_after<'a>(&'a self, after: &str) -> impl Iterator<Item = (&'a str, Type)> + use<'a> {
         let start = self.at.partition_point(|at| name_at(&self.text, *at) <= after.as_bytes());
         self.at[start..].iter().filter_map(|at| {
             let name = str::from_utf8(name_at(&self.text, *at)).ok()?;
@@ -249,8 +249,8 @@ pub(crate) struct Window {
 
 impl Window {
     /// Its names after this one.
-    pub(crate) fn behind(&self, after: &str) -> impl Iterator<Item = (&str, Type)> {
-        self.names.typed_behind(after)
+    pub(crate) fn names_after(&self, after: &str) -> impl Iterator<Item = (&str, Type)> {
+        self.names.typed_after(after)
     }
 
     /// The name after which the directory continues.
@@ -371,7 +371,9 @@ mod tests {
             Arc::new(Window { dir: (1, dir), times: times(seconds), after: after.into(), names, complete, unlisted: 0 })
         };
         windows.keep(window(7, 1, "", "a"));
-        assert!(windows.find((1, 7), times(1), "").is_some_and(|window| window.behind("").eq([("a", Type::Other)])));
+        assert!(
+            windows.find((1, 7), times(1), "").is_some_and(|window| window.names_after("").eq([("a", Type::Other)]))
+        );
         assert!(windows.find((1, 8), times(1), "").is_none());
         assert!(windows.find((1, 7), times(2), "").is_none());
         assert!(windows.find((1, 7), times(1), "").is_none(), "it is of an older version of the directory");

@@ -203,7 +203,7 @@ impl Tree<'_> {
     fn show(&mut self, level: &mut Level, dir: &OwnedFd, window: &Window) -> Result<Found, StoreError> {
         let PageOf { limit, bytes_max, digests, .. } = *self.page_of;
         let after = Box::clone(&level.after);
-        for (name, kind) in window.behind(&after) {
+        for (name, kind) in window.names_after(&after) {
             let path = join(&level.path, name);
             if self.is_hidden(&path) {
                 continue;

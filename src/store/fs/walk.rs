@@ -108,7 +108,7 @@ pub(crate) enum Next<'a> {
 impl Files {
     /// The next one by the names that were read.
     pub(crate) fn next(&self) -> Option<&str> {
-        self.names.behind(&self.last).next()
+        self.names.names_after(&self.last).next()
     }
 
     /// The last one that was read, if there are more.
@@ -208,7 +208,7 @@ impl Walk {
     /// The next directory by the names that were read.
     fn next_dir(&mut self, fs: &FileSystem) -> Result<Next<'_>, Errno> {
         while let Some(level) = self.above.last_mut() {
-            while let Some(name) = level.names.behind(&level.last).next() {
+            while let Some(name) = level.names.names_after(&level.last).next() {
                 let path = if level.path.is_empty() { name.to_owned() } else { format!("{}/{name}", level.path) };
                 if self.at.as_ref().is_none_or(|at| Place::of(&path) > *at) {
                     return Ok(Next::Dir(Some(path)));

@@ -71,7 +71,7 @@ impl Books {
         let (dir, name, number) = (Place::of(dir), name.into(), self.number());
         let mut change = Change { number, dir, name, before, after, parts, moves, counted_by: None };
         let cursor = self.cursor.as_ref().filter(|cursor| change.is_charged_to(cursor.account));
-        let is_counted = |cursor: &&Cursor| cursor.seen(&change.dir, &change.name) == Seen::Behind;
+        let is_counted = |cursor: &&Cursor| cursor.seen(&change.dir, &change.name) == Seen::Passed;
         change.counted_by = cursor.filter(is_counted).map(|cursor| cursor.number);
         self.changes.push(change);
         Some(number)
@@ -119,7 +119,7 @@ impl Books {
         }
         match cursor.seen(&change.dir, &change.name) {
             // The count has left it to the change, or has found no such name.
-            Seen::Behind => cursor.add(now),
+            Seen::Passed => cursor.add(now),
             Seen::Now => cursor.disturb(),
             Seen::Ahead if now.is_some() => cursor.note_file(&change.dir, &change.name),
             Seen::Ahead => {}

@@ -19,7 +19,7 @@ pub(crate) enum Seen {
     Ahead,
     /// It is being looked at: what is found may be what was there before the change, or after it.
     Now,
-    Behind,
+    Passed,
 }
 
 /// What the cursor does with the files of its directory.
@@ -86,12 +86,12 @@ impl Cursor {
 
     pub(crate) fn seen(&self, dir: &Place, name: &str) -> Seen {
         match dir.cmp(&self.dir) {
-            std::cmp::Ordering::Less => Seen::Behind,
+            std::cmp::Ordering::Less => Seen::Passed,
             std::cmp::Ordering::Greater => Seen::Ahead,
             std::cmp::Ordering::Equal => match &self.files {
-                Files::All => Seen::Behind,
-                Files::UpTo(last) if name <= &**last => Seen::Behind,
-                Files::At(at, _) if name < &**at => Seen::Behind,
+                Files::All => Seen::Passed,
+                Files::UpTo(last) if name <= &**last => Seen::Passed,
+                Files::At(at, _) if name < &**at => Seen::Passed,
                 Files::At(at, _) if name == &**at => Seen::Now,
                 Files::UpTo(_) | Files::At(..) => Seen::Ahead,
             },
@@ -199,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_ahead_then_looked_at_then_behind() {
+    fn a_name_is_ahead_then_looked_at_then_passed() {
         let mut cursor = Cursor::before("p", (1, QuotaUnit::Bytes), 1);
         cursor.files_are_done();
         assert_eq!(cursor.next_dir(Some("p")), Some("p".to_owned()));
@@ -211,17 +211,17 @@ mod tests {
         assert_eq!(cursor.next_file(Some("f"), None), Next::Look("f".into()));
         assert_eq!(
             (seen(&cursor, "e"), seen(&cursor, "f"), seen(&cursor, "g")),
-            (Seen::Behind, Seen::Now, Seen::Ahead)
+            (Seen::Passed, Seen::Now, Seen::Ahead)
         );
         cursor.disturb();
         assert!(!cursor.looked(Some(9)), "it has changed");
         assert!(cursor.looked(Some(5)));
-        assert_eq!((seen(&cursor, "f"), cursor.counted), (Seen::Behind, 8));
+        assert_eq!((seen(&cursor, "f"), cursor.counted), (Seen::Passed, 8));
         cursor.note_file(&Place::of("p"), "z");
         assert_eq!(cursor.next_file(None, Some("y")), Next::None, "names up to z are still to be read");
         assert_eq!(cursor.next_file(None, None), Next::Look("z".into()));
         cursor.files_are_done();
-        assert_eq!(seen(&cursor, "zz"), Seen::Behind);
+        assert_eq!(seen(&cursor, "zz"), Seen::Passed);
         assert_eq!(cursor.seen(&Place::of("p/d"), "a"), Seen::Ahead);
     }
 
@@ -235,6 +235,6 @@ mod tests {
         assert_eq!(cursor.next_dir(Some("d")), Some("b/x".to_owned()));
         assert_eq!(cursor.next_dir(Some("d")), Some("c".to_owned()));
         assert_eq!(cursor.next_dir(Some("d")), Some("d".to_owned()));
-        assert_eq!(cursor.next_dir(None), None, "a is behind");
+        assert_eq!(cursor.next_dir(None), None, "a is passed");
     }
 }

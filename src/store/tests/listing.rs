@@ -83,7 +83,7 @@ fn a_listing_shows_every_change_that_went_before_it() {
 }
 
 #[test]
-fn names_that_are_hidden_take_no_place_and_tell_nothing_also_behind_the_end_of_a_window() {
+fn names_that_are_hidden_take_no_place_and_tell_nothing_also_after_the_end_of_a_window() {
     let dir = TempDir::new().unwrap();
     let limits = Fixed { list_window_bytes: 4096, ..Fixed::default() };
     let mut bench = Bench::open_limited(dir.path(), &StoreConfig::default(), limits);

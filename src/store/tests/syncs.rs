@@ -131,7 +131,7 @@ fn where_directories_are_synced_a_change_waits_for_every_directory_whose_names_i
 }
 
 #[test]
-fn where_all_is_synced_a_change_waits_for_one_sync_behind_it_and_content_enters_the_tree_before_its_name() {
+fn where_all_is_synced_a_change_waits_for_one_sync_after_it_and_content_enters_the_tree_before_its_name() {
     makes(
         Scope::Everything,
         &StoreConfig::default(),

@@ -345,7 +345,7 @@ fn new_files_get_the_mode_that_was_chosen() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn what_comes_behind_a_failed_write_is_refused_for_the_same_reason() {
+fn what_comes_after_a_failed_write_is_refused_for_the_same_reason() {
     let dir = TempDir::new().unwrap();
     let bench = Bench::open(dir.path(), &StoreConfig::default());
     let mut staged = bench.store.pool.volume.names.staging.stage_file("f", None, None).unwrap();

@@ -126,9 +126,9 @@ impl Chunked {
         match self.state {
             State::Size { digits: 0, .. } => end,
             State::Size { size, .. } | State::Blank { size, .. } | State::Extension { size, .. } => {
-                behind(size).saturating_add(2)
+                len_after_size(size).saturating_add(2)
             }
-            State::SizeLf { size } => behind(size).saturating_add(1),
+            State::SizeLf { size } => len_after_size(size).saturating_add(1),
             State::Data { left } => left.saturating_add(2 + end),
             State::DataCr => 2 + end,
             State::DataLf => 1 + end,
@@ -212,7 +212,7 @@ const fn longer(len: u32) -> Result<u32, Failure> {
 }
 
 /// Bytes that must follow the size line of a chunk.
-fn behind(size: u64) -> u64 {
+fn len_after_size(size: u64) -> u64 {
     match size {
         0 => 2,
         size => size.saturating_add(2 + END.len() as u64),

@@ -84,7 +84,7 @@ fn elements(mut rest: &[u8], hops: &mut Vec<Hop>) -> Result<(), HeadError> {
         rest = rest.trim_ascii_start();
         match rest {
             [] => return Ok(()),
-            [b',', behind @ ..] => rest = behind,
+            [b',', after @ ..] => rest = after,
             _ => {
                 let hop;
                 (hop, rest) = element(rest)?;
@@ -102,16 +102,16 @@ fn element(mut rest: &[u8]) -> Result<(Hop, &[u8]), HeadError> {
         rest = rest.trim_ascii_start();
         match rest {
             [] | [b',', ..] => return Ok((hop.unwrap_or(Ok(UNKNOWN)), rest)),
-            [b';', behind @ ..] => rest = behind,
+            [b';', after @ ..] => rest = after,
             _ => {
-                let Pair { name, value, behind } = pair(rest)?;
+                let Pair { name, value, after } = pair(rest)?;
                 if name.eq_ignore_ascii_case(b"for") && hop.replace(node(&value)).is_some() {
                     return Err(MALFORMED);
                 }
-                if !matches!(behind.trim_ascii_start(), [] | [b',' | b';', ..]) {
+                if !matches!(after.trim_ascii_start(), [] | [b',' | b';', ..]) {
                     return Err(MALFORMED);
                 }
-                rest = behind;
+                rest = after;
             }
         }
     }
@@ -121,7 +121,7 @@ struct Pair<'a> {
     name: &'a [u8],
     value: Vec<u8>,
     /// What follows it.
-    behind: &'a [u8],
+    after: &'a [u8],
 }
 
 /// The first `name=value`. Without quotes an address with a port is no token, but is sent.
@@ -130,13 +130,13 @@ fn pair(text: &[u8]) -> Result<Pair<'_>, HeadError> {
     let (name, value) = text.split_at(equals.ok_or(MALFORMED)?);
     match &value[1..] {
         [b'"', quoted @ ..] => {
-            let (value, behind) = unquoted(quoted)?;
-            Ok(Pair { name, value, behind })
+            let (value, after) = unquoted(quoted)?;
+            Ok(Pair { name, value, after })
         }
         value => {
             let is_end = |byte: &u8| !is_token(*byte) && !b":[]".contains(byte);
-            let (value, behind) = value.split_at(value.iter().position(is_end).unwrap_or(value.len()));
-            if value.is_empty() { Err(MALFORMED) } else { Ok(Pair { name, value: value.to_vec(), behind }) }
+            let (value, after) = value.split_at(value.iter().position(is_end).unwrap_or(value.len()));
+            if value.is_empty() { Err(MALFORMED) } else { Ok(Pair { name, value: value.to_vec(), after }) }
         }
     }
 }

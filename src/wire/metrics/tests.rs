@@ -135,14 +135,14 @@ fn sample(line: &str) -> Sample {
     assert!(is_name(name), "{line}");
     let mut labels = BTreeMap::new();
     if let Some(list) = rest.strip_prefix('{') {
-        let (list, behind) = list.split_once('}').expect("the labels end: no value here has a brace");
+        let (list, after) = list.split_once('}').expect("the labels end: no value here has a brace");
         for pair in list.split(',') {
             let (label, value) = pair.split_once('=').expect("a label has a value");
             let value = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).expect("in quotes");
             assert!(is_name(label) && !value.contains(['"', '\\']), "{line}");
             assert!(labels.insert(label.to_owned(), value.to_owned()).is_none(), "{line}");
         }
-        rest = behind;
+        rest = after;
     }
     let value = rest.strip_prefix(' ').expect("one blank before the value");
     Sample { name: name.to_owned(), labels, value: value.parse().expect("a number, and no time behind it") }

@@ -338,10 +338,10 @@ proptest! {
 
     #[test]
     fn the_end_does_not_depend_on_the_cuts(
-        picks in prop::collection::vec(0..OPS.len(), 1..60), behind in prop::collection::vec(any::<u8>(), 0..9),
+        picks in prop::collection::vec(0..OPS.len(), 1..60), after in prop::collection::vec(any::<u8>(), 0..9),
         cuts in prop::collection::vec(0_usize..300, 0..8), len_max in 20_usize..300,
     ) {
-        let message: Vec<u8> = picks.iter().flat_map(|n| OPS[*n].iter().copied()).chain(*b".").chain(behind).collect();
+        let message: Vec<u8> = picks.iter().flat_map(|n| OPS[*n].iter().copied()).chain(*b".").chain(after).collect();
         let whole = Scanner::default().find(&message, len_max);
         let mut cuts: Vec<usize> = cuts.into_iter().filter(|cut| *cut < message.len()).chain([message.len()]).collect();
         cuts.sort_unstable();

@@ -69,8 +69,8 @@ fn a_header_gives_the_client_at_every_split_and_never_before_its_end() {
         for split in 0..header.len() {
             assert_eq!(parse(&header[..split], LEN_MAX), Ok(None), "{split} of {header:?}");
         }
-        for behind in [&b""[..], b"GET / HTTP/1.1\r\n\r\n", b"PROXY UNKNOWN\r\n", &[0; 300]] {
-            assert_eq!(parse(&[&header, behind].concat(), LEN_MAX), whole, "{header:?}");
+        for after in [&b""[..], b"GET / HTTP/1.1\r\n\r\n", b"PROXY UNKNOWN\r\n", &[0; 300]] {
+            assert_eq!(parse(&[&header, after].concat(), LEN_MAX), whole, "{header:?}");
         }
         assert_eq!(parse(&header, header.len()), whole);
         assert_eq!(parse(&header, header.len() - 1), Err(HeaderError::TooLong));

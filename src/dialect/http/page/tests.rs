@@ -58,22 +58,22 @@ fn tag(inside: &str) -> Piece {
 fn pieces(html: &str) -> Vec<Piece> {
     let mut found = Vec::new();
     let mut rest = html.strip_prefix("<!doctype html>\n").expect("the doctype");
-    while let Some((text, behind)) = rest.split_once('<') {
+    while let Some((text, after)) = rest.split_once('<') {
         assert!(!text.contains('>'), "a stray > in {text:?}");
         found.push(Piece::Text(unescape(text)));
         // A `>` within quotes does not end a tag.
         let mut quoted = false;
-        let end = behind.find(|c| {
+        let end = after.find(|c| {
             quoted ^= c == '"';
             c == '>' && !quoted
         });
-        let (inside, behind) = behind.split_at(end.expect("a closing bracket"));
-        rest = &behind[1..];
+        let (inside, after) = after.split_at(end.expect("a closing bracket"));
+        rest = &after[1..];
         found.push(tag(inside));
         if let "script" | "style" = inside {
-            let (raw, behind) = rest.split_once(&format!("</{inside}>")).expect("its end");
+            let (raw, after) = rest.split_once(&format!("</{inside}>")).expect("its end");
             found.push(Piece::Text(raw.to_owned()));
-            rest = behind;
+            rest = after;
             found.push(tag(&format!("/{inside}")));
         }
     }

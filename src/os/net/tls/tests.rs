@@ -403,7 +403,7 @@ fn the_end_of_ours_leaves_when_the_socket_takes_it() {
 }
 
 #[test]
-fn a_record_that_was_changed_is_an_error_behind_what_came_before_it() {
+fn a_record_that_was_changed_is_an_error_after_what_came_before_it() {
     let server = Server::new();
     let mut pair = server.connected();
     pair.says(b"good");
@@ -440,7 +440,7 @@ fn a_client_without_tls_is_refused_and_one_of_http_is_told() {
 }
 
 #[test]
-fn a_client_that_speaks_another_protocol_is_told_so_behind_the_first_message_of_the_server() {
+fn a_client_of_another_protocol_gets_an_alert_after_the_first_message_of_the_server() {
     let server = Server::new();
     let mut speaks = ClientConfig::clone(&config());
     speaks.alpn_protocols = vec![b"h2".to_vec()];

@@ -87,7 +87,7 @@ fn made(bench: &mut Bench, n: u128, client: u128, len: Option<u64>) -> Option<Fa
 }
 
 #[test]
-fn number_and_bytes_are_bounded_also_behind_a_restart() {
+fn number_and_bytes_are_bounded_also_after_a_restart() {
     let (dir, mut bench) = limited(|limits| (limits.uploads_kept_max, limits.uploads_kept_bytes_max) = (4, 1000));
     assert_eq!(made(&mut bench, 1, 1, Some(400)), None);
     assert_eq!(made(&mut bench, 2, 1, Some(101)), Some(Failure::NoSpace));

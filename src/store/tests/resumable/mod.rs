@@ -190,7 +190,7 @@ fn in_each_mode(body: impl Fn(Bench, &StoreConfig)) {
 }
 
 #[test]
-fn an_upload_goes_on_behind_what_was_saved_whatever_ended_the_connection_or_the_server() {
+fn an_upload_continues_after_what_was_saved_whatever_ended_the_connection_or_the_server() {
     in_each_mode(|mut bench, config| {
         let mut expected = 0;
         for (n, end) in [1, 99, 100, 512, 513, 998, 999].into_iter().enumerate() {
@@ -224,7 +224,7 @@ fn an_upload_can_be_cut_at_each_byte() {
 }
 
 #[test]
-fn what_was_written_behind_the_last_save_does_not_count() {
+fn what_was_written_after_the_last_save_does_not_count() {
     in_each_mode(|mut bench, config| {
         let (file, _) = bench.part(f());
         bench.write_part(file, 0, 300);
@@ -425,7 +425,7 @@ fn a_part_that_has_lost_bytes_is_no_upload_any_more() {
 }
 
 #[test]
-fn bytes_that_were_never_synced_do_not_count_behind_a_restart_of_the_machine() {
+fn bytes_that_were_never_synced_do_not_count_after_a_restart_of_the_machine() {
     for (durability, gone) in [(Durability::Durable, false), (Durability::Written, true)] {
         let dir = TempDir::new().unwrap();
         let config = StoreConfig { durability, ..StoreConfig::default() };
@@ -480,7 +480,7 @@ fn the_conditions_of_the_newest_request_count() {
 }
 
 #[test]
-fn what_a_failed_part_has_taken_behind_its_offset_is_given_back() {
+fn what_a_failed_part_has_taken_after_its_offset_is_given_back() {
     in_each_mode(|mut bench, _| {
         let (file, _) = bench.part(f());
         bench.write_part(file, 0, 700);

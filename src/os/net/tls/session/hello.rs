@@ -13,12 +13,12 @@ pub(super) fn is_whole(bytes: &[u8]) -> bool {
     let mut header = [0; 4];
     let mut received = 0;
     let mut rest = bytes;
-    while let Some((&[kind, major, _, high, low], behind)) = rest.split_first_chunk() {
+    while let Some((&[kind, major, _, high, low], after)) = rest.split_first_chunk() {
         let len = usize::from(u16::from_be_bytes([high, low]));
         if kind != HANDSHAKE || major != 3 || len == 0 || len > CONTENT_BYTES_MAX {
             return true;
         }
-        let content = &behind[..len.min(behind.len())];
+        let content = &after[..len.min(after.len())];
         // The header of a message may be cut by the end of a record.
         for (to, from) in header.iter_mut().skip(received).zip(content) {
             *to = *from;
@@ -31,10 +31,10 @@ pub(super) fn is_whole(bytes: &[u8]) -> bool {
                 return true;
             }
         }
-        if behind.len() < len {
+        if after.len() < len {
             return false;
         }
-        rest = &behind[len..];
+        rest = &after[len..];
     }
     rest.first().is_some_and(|kind| *kind != HANDSHAKE)
 }

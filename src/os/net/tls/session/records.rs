@@ -151,15 +151,15 @@ pub(super) fn end(connection: &mut UnbufferedServerConnection, input: &mut [u8],
 /// record takes it from more than one place.
 fn part<'a>(bufs: &[&'a [u8]], mut skip: usize, most: usize, gathered: &'a mut [u8]) -> &'a [u8] {
     let mut rest = bufs;
-    while let Some((buf, behind)) = rest.split_first()
+    while let Some((buf, after)) = rest.split_first()
         && skip >= buf.len()
     {
         skip -= buf.len();
-        rest = behind;
+        rest = after;
     }
-    let Some((first, behind)) = rest.split_first() else { return &[] };
+    let Some((first, after)) = rest.split_first() else { return &[] };
     let first = &first[skip..];
-    if behind.is_empty() {
+    if after.is_empty() {
         return &first[..first.len().min(most)];
     }
     if first.len() >= CONTENT_BYTES_MAX {
@@ -168,7 +168,7 @@ fn part<'a>(bufs: &[&'a [u8]], mut skip: usize, most: usize, gathered: &'a mut [
     }
     let most = most.min(gathered.len());
     let mut len = 0;
-    for buf in std::iter::once(&first).chain(behind) {
+    for buf in std::iter::once(&first).chain(after) {
         let n = buf.len().min(most - len);
         gathered[len..len + n].copy_from_slice(&buf[..n]);
         len += n;

@@ -5,7 +5,7 @@ use crate::ids::ConnId;
 use crate::platform::KeyUse;
 
 #[test]
-fn a_handshake_goes_on_behind_a_step_that_another_thread_has_taken() {
+fn a_handshake_continues_after_a_step_that_another_thread_has_taken() {
     let server = Server::new();
     for versions in [&[&rustls::version::TLS13][..], &[&rustls::version::TLS12]] {
         let mut pair = server.pair(&Arc::new(support::tls::versions(versions)));

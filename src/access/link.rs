@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_covers_its_name_and_what_is_beneath_on_component_borders() {
+    fn a_link_covers_its_name_and_what_is_under_it_on_component_borders() {
         let covers = |prefix, path| link(prefix, "r").covers(&key::absolute(path).expect("a path").key);
         for (prefix, path) in
             [("/", "/"), ("/", "/a/b"), ("/a", "/a"), ("/a/", "/a"), ("/a", "/a/b"), ("/a/b/", "/a/b/c/d")]

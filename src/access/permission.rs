@@ -249,8 +249,8 @@ impl Rules {
         let gained = target.and(Rights::READ.with(Rights::LIST));
         if !source.has(Rights::DELETE.with(gained))
             || target == Rights::CREATE
-            || self.has_beneath(&from)
-            || self.has_beneath(&to)
+            || self.has_rule_under(&from)
+            || self.has_rule_under(&to)
         {
             return Err(DENIED);
         }

@@ -161,7 +161,7 @@ impl Rules {
     /// The rights at the nearest name above that has any, of a caller with none at this name nor under it. A name that does not
     /// exist is answered by them: so is this one, or the answer would tell that it has a rule.
     pub(super) fn rights_above(&self, caller: &Caller, from: IpAddr, key: &Key) -> Rights {
-        if self.any_beneath(caller, from, key, |rights| !rights.is_none()) {
+        if self.any_under(caller, from, key, |rights| !rights.is_none()) {
             return Rights::NONE; // a listing shows it
         }
         let above = std::iter::successors(parent(key.as_str()), |name| parent(name));
@@ -224,7 +224,7 @@ impl Rules {
     }
 
     /// True if a rule is for a name strictly under this one, however it is spelled.
-    pub fn has_beneath(&self, key: &Key) -> bool {
+    pub fn has_rule_under(&self, key: &Key) -> bool {
         let mut front = folded(key.as_str());
         if !key.is_root() {
             front.push('/');
@@ -238,13 +238,13 @@ impl Rules {
     pub fn may_list(&self, caller: &Caller, from: IpAddr, key: &Key) -> bool {
         let may_list = |rights: Rights| rights.has(Rights::LIST);
         may_list(self.rights(caller, from, key))
-            || caller.name().is_some() && self.any_beneath(caller, from, key, may_list)
+            || caller.name().is_some() && self.any_under(caller, from, key, may_list)
     }
 
     /// True if a listing shows this name to the caller: it has a right there, or under.
     pub fn shows(&self, caller: &Caller, from: IpAddr, key: &Key) -> bool {
         let has_any = |rights: Rights| !rights.is_none();
-        has_any(self.rights(caller, from, key)) || self.any_beneath(caller, from, key, has_any)
+        has_any(self.rights(caller, from, key)) || self.any_under(caller, from, key, has_any)
     }
 
     /// True if a listing of the directory that has this name shows it to the caller.
@@ -257,11 +257,11 @@ impl Rules {
     }
 
     /// True if the caller has such rights at a prefix strictly under this name.
-    fn any_beneath(&self, caller: &Caller, from: IpAddr, key: &Key, is_such: impl Fn(Rights) -> bool) -> bool {
+    fn any_under(&self, caller: &Caller, from: IpAddr, key: &Key, is_such: impl Fn(Rights) -> bool) -> bool {
         let exact = if key.is_root() { String::new() } else { format!("{}/", key.as_str()) };
         let front = folded(&exact);
-        let beneath = self.from(&front).take_while(|(prefix, _)| prefix.starts_with(&front));
-        let mut exactly = beneath.map(|(_, prefix)| &prefix.exact).filter(|name| name.starts_with(&exact));
+        let under = self.from(&front).take_while(|(prefix, _)| prefix.starts_with(&front));
+        let mut exactly = under.map(|(_, prefix)| &prefix.exact).filter(|name| name.starts_with(&exact));
         exactly.any(|name| !name.is_empty() && is_such(self.rights(caller, from, &Key::checked(name))))
     }
 

@@ -127,10 +127,10 @@ fn the_longest_prefix_decides_whoever_it_is_for() {
     ] {
         assert_eq!(rights(&rules, name, path), want, "{name} {path}");
     }
-    for (path, beneath) in [("", true), ("pub", true), ("PUB", true), ("pub/anna", true), ("pub/anna/none", false)] {
-        assert_eq!(rules.has_beneath(&Key::checked(path)), beneath, "{path}");
+    for (path, under) in [("", true), ("pub", true), ("PUB", true), ("pub/anna", true), ("pub/anna/none", false)] {
+        assert_eq!(rules.has_rule_under(&Key::checked(path)), under, "{path}");
     }
-    assert!(!rules.has_beneath(&Key::checked("pu")) && !rules.has_beneath(&Key::checked("far")));
+    assert!(!rules.has_rule_under(&Key::checked("pu")) && !rules.has_rule_under(&Key::checked("far")));
 }
 
 #[test]

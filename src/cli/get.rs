@@ -86,7 +86,7 @@ enum Local {
     /// Given by the user: links are followed to devices and pipes.
     Named(PathBuf),
     /// It may come from the server: no link under `base` is followed.
-    Beneath { base: Arc<Dir>, dir: String, name: String },
+    Under { base: Arc<Dir>, dir: String, name: String },
 }
 
 const IS_DIR: &str = "is a folder; use --recursive";
@@ -212,7 +212,7 @@ impl Walk<'_> {
         let local = match (dest, remote.name()) {
             (Destination::As(local), _) => Local::Named(local.clone()),
             (Destination::Into(base), Some(name)) => {
-                Local::Beneath { base: Arc::clone(base), dir: String::new(), name: name.to_owned() }
+                Local::Under { base: Arc::clone(base), dir: String::new(), name: name.to_owned() }
             }
             (Destination::Into(_), None) => return self.failed(remote, IS_DIR),
         };
@@ -262,7 +262,7 @@ impl Walk<'_> {
                     Ok(entry) => {
                         let remote = here(format!("{}{}", open_dir.path, entry.name));
                         let local =
-                            Local::Beneath { base: Arc::clone(base), dir: local.clone(), name: entry.name.clone() };
+                            Local::Under { base: Arc::clone(base), dir: local.clone(), name: entry.name.clone() };
                         self.file(Job { remote, local, entry: Some(entry) }, submit);
                     }
                     Err(kind) => self.worker.run.reporter.failed(&kind.at(&remote.address, &open_dir.path)),
@@ -305,7 +305,7 @@ fn download(worker: &mut Worker<'_>, job: Job) {
                 None => client.get_file(&remote.path, path, &mut progress),
             })
         }),
-        Local::Beneath { base, dir, name } => base.make(dir).map(|dir| {
+        Local::Under { base, dir, name } => base.make(dir).map(|dir| {
             let name = OsStr::new(name);
             worker.try_on(&remote.address, |client| client.get_file_in(&remote.path, &dir, name, &mut progress))
         }),
@@ -335,7 +335,7 @@ impl Local {
                 let dir = Dir::open(path.parent().unwrap_or(Path::new("")));
                 path.file_name().zip(dir.ok()).is_some_and(|(name, dir)| dir.has_equal(name, entry, equality))
             }
-            Self::Beneath { base, dir, name } => {
+            Self::Under { base, dir, name } => {
                 base.make(dir).is_ok_and(|dir| dir.has_equal(OsStr::new(name), entry, equality))
             }
         }
@@ -346,7 +346,7 @@ impl Display for Local {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Named(path) => path.display().fmt(f),
-            Self::Beneath { dir, name, .. } => write!(f, "{dir}{name}"),
+            Self::Under { dir, name, .. } => write!(f, "{dir}{name}"),
         }
     }
 }

@@ -95,7 +95,7 @@ impl Common {
 
     /// What is not shown to the caller in the listing of a directory; `None` where that is nothing.
     pub(super) fn hides(&self, dir: &Key, recursive: bool, cx: &Cx<'_>) -> Option<Hides> {
-        let rules = cx.access.rules().filter(|rules| rules.has_beneath(dir))?;
+        let rules = cx.access.rules().filter(|rules| rules.has_rule_under(dir))?;
         let (rules, caller) = (Arc::clone(rules), self.data.caller.clone());
         let (from, dir) = (self.client(), dir.clone());
         if recursive {

@@ -29,7 +29,7 @@ impl<'a> Offer<'a> {
         let Some(rules) = context.access.rules().filter(|_| !context.limits.live.link_lifetime_max.is_zero()) else {
             return Self::Nothing;
         };
-        match (rules.may_share(&context.caller), rules.has_beneath(dir)) {
+        match (rules.may_share(&context.caller), rules.has_rule_under(dir)) {
             (false, _) => Self::Nothing,
             (true, true) => Self::ByName { rules, caller: context.caller.clone() },
             (true, false) if rules.shareable(&context.caller, dir).has(Rights::READ) => Self::Everything,

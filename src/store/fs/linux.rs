@@ -203,7 +203,7 @@ mod native {
     pub(crate) fn keeps_synced(dir: BorrowedFd<'_>) -> bool {
         match file_system(dir) {
             Some(kinds::FUSE) => mount_of(dir).is_some_and(|mount| kinds::keeps_synced_in_process(&mount.name)),
-            Some(kinds::OVERLAY) => mount_of(dir).is_some_and(|mount| keeps_synced_beneath(dir, &mount)),
+            Some(kinds::OVERLAY) => mount_of(dir).is_some_and(|mount| keeps_synced_under(dir, &mount)),
             kind => kind.is_some_and(kinds::keeps_synced),
         }
     }
@@ -222,7 +222,7 @@ mod native {
 
     /// An overlay shows the space of the file system that it writes to; what has the path of that here is another one
     /// in a container.
-    fn keeps_synced_beneath(overlay: BorrowedFd<'_>, mount: &Mount) -> bool {
+    fn keeps_synced_under(overlay: BorrowedFd<'_>, mount: &Mount) -> bool {
         let (Some(upper), None) = (mount.option("upperdir"), mount.option("volatile")) else { return false };
         let (Ok(upper), Ok(shown)) = (rustix::fs::statfs(upper), rustix::fs::fstatfs(overlay)) else { return false };
         let is_it = (upper.f_blocks, upper.f_files) == (shown.f_blocks, shown.f_files);

@@ -71,7 +71,7 @@ impl FileSystem {
         let &PageOf { after, limit, bytes_max, digests, hides } = page_of;
         self.health.check_readable()?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let dir = match self.open_beneath(path, flags, self.links) {
+        let dir = match self.open_under(path, flags, self.links) {
             Ok(dir) => dir,
             Err(Errno::NOTDIR) => return Err(self.not_a_dir(path)),
             Err(errno) => return Err(errno::reading("open folder", path, errno)),
@@ -113,7 +113,7 @@ impl FileSystem {
     /// True if nothing in a directory is listed, though it may not be empty; false if that takes long to find out.
     pub(crate) fn lists_nothing(&self, path: &str) -> bool {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let dir = self.open_beneath(path, flags, false).and_then(Dir::new);
+        let dir = self.open_under(path, flags, false).and_then(Dir::new);
         let is_listed = |entry: Result<DirEntry, Errno>| match entry {
             Ok(entry) => matches!(self.name_of(&entry), Name::Listed(..)),
             Err(_) => true,
@@ -200,7 +200,7 @@ impl FileSystem {
                 }
                 // From the root: a link in a directory may point anywhere inside.
                 let whole = if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") };
-                Ok(self.stat_beneath(&whole, true).ok().and_then(found))
+                Ok(self.stat_under(&whole, true).ok().and_then(found))
             }
             Ok(stat) => Ok(found(stat)),
             Err(Errno::NOENT) => Ok(None),
@@ -213,7 +213,7 @@ impl FileSystem {
     }
 
     pub(super) fn not_a_dir(&self, path: &str) -> StoreError {
-        match self.stat_beneath(path, self.links) {
+        match self.stat_under(path, self.links) {
             Ok(stat) if stat::kind(&stat) == Kind::File => {
                 StoreError::refused(Failure::Conflict("that is a file"), "open folder")
             }

@@ -74,7 +74,7 @@ fn open_flags() -> OFlags {
 impl FileSystem {
     pub(crate) fn open_file(&self, path: &str) -> Result<(OpenFile, Meta, Source), StoreError> {
         self.health.check_readable()?;
-        let (file, stat, source) = self.opened(path, self.open_beneath(path, open_flags(), self.links))?;
+        let (file, stat, source) = self.opened(path, self.open_under(path, open_flags(), self.links))?;
         let meta = stat::meta(&stat);
         Ok((file, Meta { sha256: self.digest(path, &stat, &meta), ..meta }, source))
     }
@@ -141,7 +141,7 @@ impl FileSystem {
 
     pub(crate) fn stat(&self, path: &str) -> Result<Node, StoreError> {
         self.health.check_readable()?;
-        let (stat, node) = found(path, self.stat_beneath(path, self.links))?;
+        let (stat, node) = found(path, self.stat_under(path, self.links))?;
         Ok(match node {
             Node::File(meta) => Node::File(Meta { sha256: self.digest(path, &stat, &meta), ..meta }),
             dir @ Node::Dir { .. } => dir,

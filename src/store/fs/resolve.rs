@@ -46,7 +46,7 @@ struct Start<'a> {
 impl FileSystem {
     /// Opens a name under the root for a reader, in whatever is mounted there. What has become stale on the way to it
     /// is resolved again, once.
-    pub(crate) fn open_beneath(&self, path: &str, flags: OFlags, links: bool) -> Result<OwnedFd, Errno> {
+    pub(crate) fn open_under(&self, path: &str, flags: OFlags, links: bool) -> Result<OwnedFd, Errno> {
         if self.mounts.of(path).is_none() {
             return self.open_own(path, flags, links);
         }
@@ -129,16 +129,16 @@ impl FileSystem {
     }
 
     /// What stands at a name, for a reader.
-    pub(crate) fn stat_beneath(&self, path: &str, links: bool) -> Result<Stat, Errno> {
+    pub(crate) fn stat_under(&self, path: &str, links: bool) -> Result<Stat, Errno> {
         if self.caps.openat2 || self.mounts.of(path) == Some(path) {
-            return fstat(self.open_beneath(path, look_flags(), links)?);
+            return fstat(self.open_under(path, look_flags(), links)?);
         }
         self.refuse_alias(&self.root(), path.as_bytes())?;
         let Some((parent, name)) = path.rsplit_once('/').or(if path.is_empty() { None } else { Some(("", path)) })
         else {
             return fstat(&self.root().fd);
         };
-        let parent = self.open_beneath(parent, dir_flags(), false)?;
+        let parent = self.open_under(parent, dir_flags(), false)?;
         let stat = statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
         same_device(&stat, stat::id(&fstat(&parent)?).0)?;
         Ok(stat)
@@ -160,11 +160,11 @@ impl FileSystem {
     }
 
     /// A directory that is only read, in whatever is mounted there.
-    pub(crate) fn dir_beneath(&self, path: &str) -> Result<Arc<Dir>, Errno> {
+    pub(crate) fn dir_under(&self, path: &str) -> Result<Arc<Dir>, Errno> {
         if self.mounts.of(path).is_none() {
             return self.dir(path);
         }
-        let fd = self.open_beneath(path, dir_flags(), false)?;
+        let fd = self.open_under(path, dir_flags(), false)?;
         let id = stat::id(&fstat(&fd)?);
         Ok(Arc::new(Dir { fd, id, path: path.into() }))
     }

@@ -153,7 +153,7 @@ impl Tree<'_> {
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let (is_new, is_top) = (level.after.is_empty(), self.levels.is_empty());
-        let dir = match self.fs.open_beneath(&level.path, flags, self.fs.links) {
+        let dir = match self.fs.open_under(&level.path, flags, self.fs.links) {
             Ok(dir) => dir,
             Err(Errno::NOTDIR) if is_top => return Err(self.fs.not_a_dir(&level.path)),
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) if !is_top => return Ok(false),
@@ -181,7 +181,7 @@ impl Tree<'_> {
     /// True if a link has led to a directory that is above it.
     fn is_loop(&self, dir: &OwnedFd) -> bool {
         let is_same = |level: &Level| {
-            let above = self.fs.stat_beneath(&level.path, true);
+            let above = self.fs.stat_under(&level.path, true);
             above.is_ok_and(|above| fstat(dir).is_ok_and(|dir| stat::id(&above) == stat::id(&dir)))
         };
         self.fs.links && self.levels.iter().any(is_same)

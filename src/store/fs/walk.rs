@@ -146,7 +146,7 @@ impl Walk {
         self.at = Some(Place::of(path));
         let held: usize = self.above.iter().map(|level| level.names.bytes()).sum();
         let bytes = (DIRS_BYTES.saturating_sub(held) / 4).max(DIRS_BYTES_MIN);
-        self.read(fs.dir_beneath(path)?, Wanted::All, bytes)
+        self.read(fs.dir_under(path)?, Wanted::All, bytes)
     }
 
     /// Takes a step, unless it is the caller's turn. After an error, the walk leaves out what cannot be read.
@@ -220,7 +220,7 @@ impl Walk {
                 continue;
             }
             let (bytes, wanted) = (DIRS_BYTES_MIN.max(level.names.bytes()), Wanted::Dirs(Box::clone(&level.last)));
-            let read = fs.dir_beneath(&level.path).and_then(|dir| self.read(dir, wanted, bytes));
+            let read = fs.dir_under(&level.path).and_then(|dir| self.read(dir, wanted, bytes));
             if read.is_err() {
                 self.above.pop();
             }

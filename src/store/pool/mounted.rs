@@ -271,12 +271,12 @@ impl Mount {
 
 /// True if a server has written to a mount before.
 pub(crate) fn was_written_to(fs: &FileSystem, mount: &str) -> bool {
-    let top = fs.open_beneath(mount, look_flags() | OFlags::DIRECTORY, false);
+    let top = fs.open_under(mount, look_flags() | OFlags::DIRECTORY, false);
     top.is_ok_and(|top| standing(top.as_fd(), RESERVED).is_ok_and(|reserved| reserved.is_some()))
 }
 
 fn open_top(fs: &FileSystem, mount: &str) -> Result<Dir, Errno> {
-    let fd = fs.open_beneath(mount, dir_flags(), false)?;
+    let fd = fs.open_under(mount, dir_flags(), false)?;
     let id = stat::id(&fstat(&fd)?);
     Ok(Dir { fd, id, path: mount.into() })
 }

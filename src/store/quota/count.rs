@@ -99,7 +99,7 @@ impl Count {
         match std::mem::replace(&mut self.stage, Stage::Walk) {
             Stage::Prefix => {
                 if let Some((above, name)) = split(&self.prefix) {
-                    if let Some(dir) = passable(fs.dir_beneath(above), quotas)? {
+                    if let Some(dir) = passable(fs.dir_under(above), quotas)? {
                         look(quotas, self.number, &dir, (above, Some(name)), None)?;
                     }
                     quotas.books().files_are_done(self.number)?;

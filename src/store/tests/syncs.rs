@@ -27,8 +27,8 @@ fn path_of(fd: BorrowedFd<'_>) -> PathBuf {
 fn with_seen<T>(path: &Path, see: impl FnOnce(&str, &mut Seen) -> T) -> T {
     let mut all = SEEN.lock().unwrap();
     let (root, seen) = all.iter_mut().find(|(root, _)| path.starts_with(root)).expect("a root of these tests");
-    let beneath = path.strip_prefix(root).unwrap().to_str().unwrap();
-    see(if beneath.starts_with(".filewharf/staging/") { "UPLOAD" } else { beneath }, seen)
+    let relative = path.strip_prefix(root).unwrap().to_str().unwrap();
+    see(if relative.starts_with(".filewharf/staging/") { "UPLOAD" } else { relative }, seen)
 }
 
 fn content(file: BorrowedFd<'_>, all: bool) -> Result<(), Errno> {

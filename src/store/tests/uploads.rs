@@ -253,7 +253,7 @@ fn many_commits_into_new_directories_share_their_syncs_and_all_end() {
 }
 
 #[test]
-fn a_change_beneath_a_directory_that_was_just_moved_owes_the_sync_of_the_move() {
+fn a_change_under_a_directory_that_was_just_moved_owes_the_sync_of_the_move() {
     let dir = TempDir::new().unwrap();
     let by_dir = SyncCalls { scope: Scope::Dir, ..EVERYTHING };
     let mut bench = Bench::open_synced_by(dir.path(), &StoreConfig::default(), Fixed::default(), |_| by_dir);

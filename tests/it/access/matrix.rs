@@ -2,7 +2,7 @@
 
 use filewharf::dialect::Kind;
 
-use crate::access::oracle::{Line, all_rights, has_beneath, rights, text};
+use crate::access::oracle::{Line, all_rights, has_rule_under, rights, text};
 use crate::access::{http, line, put_http, rig};
 use support::rig::Rig;
 
@@ -289,8 +289,8 @@ fn every_rename_between_two_sets_of_rights_goes_as_the_oracle_says() {
                     || gains('l')
                     || get == "c"
                     || !(get.contains('c') || get.contains('w'))
-                    || has_beneath(&lines, source)
-                    || has_beneath(&lines, target);
+                    || has_rule_under(&lines, source)
+                    || has_rule_under(&lines, target);
                 let want = match (get.contains('c'), get.contains('w'), exists) {
                     _ if is_refused => Told::Refused,
                     (true, false, true) | (false, true, false) => Told::Unmet,

@@ -52,7 +52,7 @@ pub fn rights(lines: &[Line], name: &str, path: &str) -> String {
 }
 
 /// Whether a rule lies strictly under a name, however that is spelled.
-pub fn has_beneath(lines: &[Line], path: &str) -> bool {
+pub fn has_rule_under(lines: &[Line], path: &str) -> bool {
     let path = parts(path);
     lines.iter().any(|(_, _, prefix)| {
         let prefix = parts(prefix);
@@ -114,7 +114,7 @@ proptest! {
                 let got = rules.rights(&caller, [127, 0, 0, 1].into(), &key);
                 prop_assert_eq!(sorted(got), rights(&lines, name, key.as_str()), "{} {:?} {}", name, lines, key);
             }
-            prop_assert_eq!(rules.has_beneath(&key), has_beneath(&lines, key.as_str()), "{:?} {}", lines, key);
+            prop_assert_eq!(rules.has_rule_under(&key), has_rule_under(&lines, key.as_str()), "{:?} {}", lines, key);
         }
     }
 }

@@ -326,9 +326,9 @@ pub enum Handshake {
     /// The next step uses the private key, which takes as long as hundreds of small requests: see
     /// [`Platform::use_key`].
     NeedsKey,
-    /// It failed. Without a reason, the peer has only looked whether the port is open; `is_told` if the peer was sent
-    /// an answer.
-    Failed { reason: String, is_told: bool },
+    /// It failed. Without a reason, the peer has only looked whether the port is open; `is_answered` if the peer was
+    /// sent an answer.
+    Failed { reason: String, is_answered: bool },
 }
 
 /// Where the step of a handshake that uses the private key is taken.

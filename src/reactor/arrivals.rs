@@ -151,9 +151,11 @@ impl<P: Platform> Reactor<P> {
                 let most = env.limits.fixed.connections_max;
                 self.key_queue.join(id, client, most, |id| connections.get(id).is_some());
             }
-            Ok(Handshake::Failed { reason: cause, is_told }) => {
-                session
-                    .tell(Event::Arrival(ArrivalEvent::Failed { reason: CloseReason::Malformed, cause, is_told }), cx);
+            Ok(Handshake::Failed { reason: cause, is_answered }) => {
+                session.tell(
+                    Event::Arrival(ArrivalEvent::Failed { reason: CloseReason::Malformed, cause, is_answered }),
+                    cx,
+                );
             }
             Err(error) => session.tell(failed(&error), cx),
         }
@@ -224,5 +226,5 @@ impl<P: Platform> Reactor<P> {
 
 fn failed(error: &io::Error) -> Event<'static> {
     let cause = error.to_string();
-    Event::Arrival(ArrivalEvent::Failed { reason: CloseReason::PeerReset, cause, is_told: false })
+    Event::Arrival(ArrivalEvent::Failed { reason: CloseReason::PeerReset, cause, is_answered: false })
 }

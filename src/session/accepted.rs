@@ -33,8 +33,8 @@ impl Session {
             (ArrivalEvent::KeyUsed, State::Handshake(_)) => {
                 Step::stay(Handshake { awaits_key: false, is_answered: true })
             }
-            (ArrivalEvent::Failed { reason, cause, is_told }, State::Handshake(_)) => {
-                Handshake::failed(reason, &cause, !is_told, common, cx)
+            (ArrivalEvent::Failed { reason, cause, is_answered }, State::Handshake(_)) => {
+                Handshake::failed(reason, &cause, !is_answered, common, cx)
             }
             (ArrivalEvent::TurnedAway, _) => Step::End(CloseReason::Refused, false),
             (ArrivalEvent::ListenersClosed, State::ProxyHeader(_) | State::Handshake(_)) => {

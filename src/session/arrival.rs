@@ -40,12 +40,12 @@ pub enum ArrivalEvent {
     Encrypts,
     NeedsKey,
     KeyUsed,
-    /// The handshake failed. Without a cause, the peer has only looked whether the port is open. `is_told` if the peer
-    /// was sent an answer.
+    /// The handshake failed. Without a cause, the peer has only looked whether the port is open. `is_answered`
+    /// if the peer was sent an answer.
     Failed {
         reason: CloseReason,
         cause: String,
-        is_told: bool,
+        is_answered: bool,
     },
     /// It has no request, and no listener to admit it.
     ListenersClosed,

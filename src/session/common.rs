@@ -293,7 +293,7 @@ impl Common {
     pub(super) fn silent_at(&self) -> Option<Instant> {
         let listens = !self.has_ops() && !self.has_unseen();
         let after = self.dialect.protocol_ref().quiet_after().filter(|_| listens)?;
-        Some(self.data.silence_told.map_or(self.active, |told| told.max(self.active)) + after)
+        Some(self.data.silence_reported.map_or(self.active, |at| at.max(self.active)) + after)
     }
 
     /// [`Behavior::slot_rate`](crate::session::behavior::Behavior::slot_rate) where a message is gathered, or a long

@@ -371,7 +371,7 @@ impl Session {
     /// A deadline passed. Also harmless when it did not. `in_kernel` bytes of what was sent are not acknowledged yet.
     fn timed_out(&mut self, in_kernel: usize, cx: &mut Cx<'_>) {
         if self.common.silent_at().is_some_and(|at| at <= cx.now) {
-            self.common.data.silence_told = Some(cx.now);
+            self.common.data.silence_reported = Some(cx.now);
             let mut is_decided = false;
             self.advance(cx, |state, common, cx| {
                 let step;

@@ -32,7 +32,7 @@ impl Common {
             let key = stored.cloned().or(asked).or_else(|| upload.map(shown)).unwrap_or_else(Key::root);
             self.data.request = Some(Request::new(word, key, self.data.caller.clone(), cx.now));
         }
-        permitted.map_err(|failure| self.as_told(failure))
+        permitted.map_err(|failure| self.challenged(failure))
     }
 
     /// The caller and its request, for the rules.
@@ -46,15 +46,15 @@ impl Common {
         }
     }
 
-    /// A client that has proved nothing is told to do so, if it can.
-    fn as_told(&self, failure: Failure) -> Failure {
+    /// `Unauthorized` in place of a refusal for a client that has proved nothing and can.
+    fn challenged(&self, failure: Failure) -> Failure {
         let can_prove = self.dialect.kind().traits().secret != Secret::Unknown;
         let is_refused = failure == DENIED || failure == Failure::NotFound;
         if is_refused && can_prove && self.data.caller.is_anybody() { Failure::Unauthorized } else { failure }
     }
 
     fn denied(&self) -> Step {
-        Step::Refuse(self.as_told(DENIED), Cow::Borrowed("not permitted by the rules"))
+        Step::Refuse(self.challenged(DENIED), Cow::Borrowed("not permitted by the rules"))
     }
 
     /// Runs a command, once the names are looked up of all uploads that it is about and the caller may store there.
@@ -137,7 +137,7 @@ impl Common {
         cx: &Cx<'_>,
     ) -> Result<(Key, Precondition), Failure> {
         let permitted = cx.access.permit_commit(key, precondition, is_new_name, &self.asking(cx));
-        permitted.map_err(|failure| self.as_told(failure))
+        permitted.map_err(|failure| self.challenged(failure))
     }
 
     /// What the request moves counts for the rate that the rules permit its client there.

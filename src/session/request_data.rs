@@ -44,8 +44,8 @@ pub struct RequestData {
     pub(super) segments: Option<Box<SentSegments>>,
     /// On the password in the bytes that are held.
     pub(super) verdict: Option<Box<Verdict>>,
-    /// When the dialect was last told of a silence.
-    pub(super) silence_told: Option<Instant>,
+    /// When the dialect was last informed of a silence.
+    pub(super) silence_reported: Option<Instant>,
     /// The memory of the last download, for the next.
     pub(super) sent: Option<Box<Sending>>,
 }
@@ -65,7 +65,7 @@ impl RequestData {
         request: None,
         segments: None,
         verdict: None,
-        silence_told: None,
+        silence_reported: None,
         sent: None,
     };
 }
@@ -78,10 +78,10 @@ const EMPTY: &RequestData = &RequestData::EMPTY;
 pub(super) struct LazyRequestData(Option<Box<RequestData>>);
 
 impl LazyRequestData {
-    /// Gives the memory back if nothing is in it. `active` is when the peer last moved a byte: a silence told of
+    /// Gives the memory back if nothing is in it. `active` is when the peer last moved a byte: a silence reported
     /// before that is over.
     pub(super) fn rest(&mut self, active: Instant, pool: &mut RequestDataPool) {
-        let told_before = self.silence_told.is_none_or(|told| told <= active);
+        let is_over = self.silence_reported.is_none_or(|at| at <= active);
         let RequestData {
             inbox,
             outbox,
@@ -96,10 +96,10 @@ impl LazyRequestData {
             segments,
             forwarded: _,
             verdict,
-            silence_told: _,
+            silence_reported: _,
             sent: _,
         } = &**self;
-        if told_before
+        if is_over
             && inbox.is_empty()
             && outbox.is_empty()
             && ops.is_empty()
@@ -112,7 +112,7 @@ impl LazyRequestData {
             && let Some(mut data) = self.0.take()
             && pool.0.len() < POOL_MAX
         {
-            data.silence_told = None;
+            data.silence_reported = None;
             data.caller = Caller::ANYBODY;
             data.forwarded = None;
             data.retry_after_s = None;

@@ -253,8 +253,8 @@ impl DiskStore {
         let quick = match op {
             // To ask for free space may take a while where another machine has the disk.
             Op::Create(put) => {
-                let is_told = self.fs.caps.local || !self.pool.volume.names.staging.space.checks(put.len);
-                is_told && put.sha256.is_none()
+                let is_space_known = self.fs.caps.local || !self.pool.volume.names.staging.space.checks(put.len);
+                is_space_known && put.sha256.is_none()
             }
             // The table of digests may be on the disk only.
             Op::Commit { digest: Some(_), .. } if self.fs.digests.is_writable() => false,

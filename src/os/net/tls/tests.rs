@@ -415,14 +415,14 @@ fn a_record_that_was_changed_is_an_error_after_what_came_before_it() {
     assert!(pair.session.holds_input());
     let error = pair.session.recv(&mut pair.socket, &mut buf).expect_err("it was changed");
     assert_eq!(error.kind(), ErrorKind::InvalidData);
-    assert!(!pair.socket.outgoing.is_empty(), "the client is told with an alert");
+    assert!(!pair.socket.outgoing.is_empty(), "the client gets an alert");
 }
 
 #[test]
-fn a_client_without_tls_is_refused_and_one_of_http_is_told() {
+fn a_client_without_tls_is_refused_and_one_of_http_is_answered() {
     let server = Server::new();
     let alert = b"\x15\x03\x01\x00\x02\x02\x0a";
-    for (says, begin, told) in [
+    for (says, begin, answered) in [
         (&b"GET / HTTP/1.1\r\n\r\n"[..], &b"HTTP/1.1 400 "[..], true),
         (b"PING\n", alert, false),
         (b"\0\0\0\0", alert, false),
@@ -432,8 +432,8 @@ fn a_client_without_tls_is_refused_and_one_of_http_is_told() {
         let mut pair = server.pair(&config());
         pair.socket.incoming.extend(says);
         pair.socket.has_ended = true;
-        let Handshake::Failed { reason, is_told } = pair.shake() else { panic!("{says:?} is no handshake") };
-        assert_eq!((is_told, reason.is_empty()), (told, says.is_empty()));
+        let Handshake::Failed { reason, is_answered } = pair.shake() else { panic!("{says:?} is no handshake") };
+        assert_eq!((is_answered, reason.is_empty()), (answered, says.is_empty()));
         let sent = pair.socket.outgoing;
         assert!(sent.starts_with(begin) && sent.is_empty() == begin.is_empty(), "{says:?} is answered {sent:?}");
     }
@@ -447,7 +447,7 @@ fn a_client_of_another_protocol_gets_an_alert_after_the_first_message_of_the_ser
     let mut pair = server.pair(&Arc::new(speaks));
     let up = pair.up();
     pair.socket.incoming.extend(up);
-    let Handshake::Failed { is_told: true, .. } = pair.shake() else { panic!("there is no protocol in common") };
+    let Handshake::Failed { is_answered: true, .. } = pair.shake() else { panic!("there is no protocol in common") };
     let sent = std::mem::take(&mut pair.socket.outgoing);
     let mut rest = &sent[..];
     while !rest.is_empty() {

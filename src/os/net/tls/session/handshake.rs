@@ -43,7 +43,7 @@ impl TlsSession {
             if n == 0 {
                 // Whether the port is open was all it wanted to know.
                 let reason = if is_first { String::new() } else { ENDED_EARLY.to_owned() };
-                return Ok(Handshake::Failed { reason, is_told: false });
+                return Ok(Handshake::Failed { reason, is_answered: false });
             }
             if is_first && let Some(failed) = refuse_plain(&self.input, socket) {
                 return Ok(failed);
@@ -80,7 +80,7 @@ impl TlsSession {
             }
             match self.read(socket)? {
                 None => return Ok(Handshake::Waits),
-                Some(0) => return Ok(Handshake::Failed { reason: ENDED_EARLY.to_owned(), is_told: false }),
+                Some(0) => return Ok(Handshake::Failed { reason: ENDED_EARLY.to_owned(), is_answered: false }),
                 // What was received is looked at with the key.
                 Some(_) if self.needs_key() => return Ok(Handshake::NeedsKey),
                 Some(_) => {}
@@ -109,8 +109,8 @@ impl TlsSession {
 
     fn handshake_failed(&mut self, error: &impl ToString, socket: &mut impl Write) -> Handshake {
         // The alert that says so; the client may see a reset instead.
-        let is_told = !self.output.is_empty() && self.flush(socket).is_ok();
-        Handshake::Failed { reason: error.to_string(), is_told }
+        let is_answered = !self.output.is_empty() && self.flush(socket).is_ok();
+        Handshake::Failed { reason: error.to_string(), is_answered }
     }
 
     /// Reads some bytes of a handshake. `None` if the socket is empty.
@@ -173,5 +173,5 @@ fn refuse_plain(bytes: &[u8], socket: &mut impl Write) -> Option<Handshake> {
     let is_http = bytes.windows(6).any(|word| word == b" HTTP/");
     // A fresh socket takes so few bytes at once.
     let is_sent = socket.write(if is_http { PLAIN_HTTP_REPLY } else { PLAIN_ALERT }).is_ok();
-    Some(Handshake::Failed { reason: "the client does not speak TLS".to_owned(), is_told: is_http && is_sent })
+    Some(Handshake::Failed { reason: "the client does not speak TLS".to_owned(), is_answered: is_http && is_sent })
 }

@@ -35,7 +35,7 @@ fn a_client_is_told_of_a_mistake_that_another_thread_has_found() {
     assert_eq!(pair.shake_without_key(), Handshake::NeedsKey);
     pair.session.lend().use_key();
     let state = pair.shake_without_key();
-    assert!(matches!(&state, Handshake::Failed { reason, is_told: true } if !reason.is_empty()), "{state:?}");
+    assert!(matches!(&state, Handshake::Failed { reason, is_answered: true } if !reason.is_empty()), "{state:?}");
     assert_eq!(pair.socket.outgoing[0], 21, "an alert");
 }
 

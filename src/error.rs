@@ -219,7 +219,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_places_and_words_are_told_once() {
+    fn numbers_are_places_and_words_are_unique() {
         for (place, failure) in Failure::ALL.into_iter().enumerate() {
             assert_eq!(failure.number(), place, "{failure:?}");
         }

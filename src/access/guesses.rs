@@ -263,7 +263,7 @@ mod tests {
 
     #[test]
     #[allow(clippy::disallowed_methods, reason = "any instant will do as the origin")]
-    fn wrong_passwords_of_an_address_are_bounded_and_it_is_told_when_to_try_again() {
+    fn wrong_passwords_of_an_address_are_bounded_and_the_answer_says_when_to_try_again() {
         let mut now = Instant::now();
         let limits = fixed(Fixed { password_checks_max: 100, ..Fixed::default() });
         let most = usize::from(limits.live.wrong_secrets_max);

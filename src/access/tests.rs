@@ -89,7 +89,7 @@ fn every_mistake_in_the_file_names_its_line() {
 }
 
 #[test]
-fn the_longest_prefix_decides_whoever_it_is_for() {
+fn the_longest_prefix_decides_for_every_caller() {
     let rules = rules(&format!(
         "token anna {HEX}\r\ntoken bob {}\n\
          allow @ r /\n\

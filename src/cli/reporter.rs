@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interruption_says_how_to_go_on() {
+    fn an_interruption_says_how_to_continue() {
         let told = |expected, done, unchanged, updates| {
             let counts = Counts { expected, done, unchanged, ..Counts::default() };
             interruption(&counts, Transfer::Files, updates)

@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_that_does_not_fit_is_told_with_its_bounds() {
+    fn a_number_that_does_not_fit_is_reported_with_its_bounds() {
         let all = (0, u64::MAX);
         for (text, bounds, wanted) in [
             ("-1", all, "must be at least 0"),

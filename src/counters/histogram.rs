@@ -57,7 +57,7 @@ mod tests {
     const NS: Duration = Duration::from_nanos(1);
 
     #[test]
-    fn a_bound_holds_what_took_exactly_so_long_and_nothing_longer() {
+    fn a_bound_holds_what_took_exactly_that_long_and_nothing_longer() {
         let bounds: Vec<Duration> = Histogram::default().within().map(|(bound, _)| bound).collect();
         assert_eq!(bounds.first(), Some(&Duration::from_micros(8)));
         assert_eq!(bounds.last(), Some(&Duration::from_micros(16_777_216)));

@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_waits_for_a_slot_has_the_older_connection_let_go_already() {
+    fn a_request_that_waits_for_a_slot_detaches_the_older_connection_already() {
         let mut locks = UploadLocks::default();
         locks.driven(conn(1), Some(ID), false);
         locks.announce(conn(2), OTHER);
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_request_waits_until_the_older_connection_has_let_go() {
+    fn a_newer_request_waits_until_the_older_connection_is_detached() {
         let mut locks = UploadLocks::default();
         locks.driven(conn(1), Some(ID), false);
         assert!(locks.acquire(conn(2), OTHER, remove(OTHER)).is_some(), "another upload");
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_leaves_its_upload_for_another_server_unless_it_was_told_already() {
+    fn a_connection_leaves_its_upload_for_another_server_unless_it_was_asked_already() {
         let mut locks = UploadLocks::default();
         locks.is_wanted_elsewhere(ID);
         assert!(locks.take_due().is_empty(), "no connection is attached");
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_that_wait_the_newest_goes_on() {
+    fn of_several_that_wait_the_newest_continues() {
         let mut locks = UploadLocks::default();
         locks.driven(conn(1), Some(ID), false);
         assert!(locks.acquire(conn(2), ID, remove(ID)).is_none());
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_is_still_opening_its_upload_is_told_once_it_is_attached() {
+    fn a_connection_that_is_still_opening_its_upload_is_asked_to_detach_once_it_is_attached() {
         for announces in [false, true] {
             let mut locks = UploadLocks::default();
             assert!(locks.acquire(conn(1), ID, remove(ID)).is_some());
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn a_question_ends_the_older_request_and_is_answered_even_if_a_newer_one_goes_on() {
+    fn a_question_ends_the_older_request_and_is_answered_even_if_a_newer_one_continues() {
         let find = |inquiry| Op::FindUpload { id: ID, inquiry };
         assert_eq!(UploadLocks::upload_of(&find(Inquiry::Aside)), None, "it needs nothing to end");
         assert_eq!(UploadLocks::upload_of(&find(Inquiry::Final)), Some(ID));

@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn the_address_of_a_page_is_told_as_an_address_to_listen_on() {
+    fn the_address_of_a_page_is_refused_with_the_address_to_listen_on() {
         for (text, wanted) in [
             ("https://0.0.0.0:8443", "write 0.0.0.0:8443?tls, without a scheme"),
             ("https://[::1]:8443/files/?x", "write [::1]:8443?tls, without a scheme"),

@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_request_is_told_apart() {
+    fn what_is_no_request_is_recognized() {
         for (input, wanted) in [
             ("", Cut::Name),
             ("3", Cut::Name),

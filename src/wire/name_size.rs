@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_has_at_most_so_many_readings() {
+    fn the_readings_of_a_head_are_bounded() {
         let (head, _) = Head::scan(&b"a 1 ".repeat(READINGS_MAX + 5));
         assert_eq!(head.readings.len(), READINGS_MAX);
     }
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_closes_where_no_name_goes_on() {
+    fn a_head_closes_where_no_name_continues() {
         for closed in ["a 5x\n", "a 12\n", "\n", "a/", "/", "../", "a//", "a 12345678901234567890\0"] {
             let wanted = if closed == "a/" { Edge::Open } else { Edge::Closed };
             assert_eq!(Head::scan(closed.as_bytes()).1, wanted, "{closed}");

@@ -216,14 +216,14 @@ impl Tally {
 // covers: accept-errors no-descriptors-for-files full-disk write-fails directory-sync-fails read-fails short-calls
 #[test]
 #[ignore = "needs root, strace and a release build"]
-fn every_call_of_a_conversation_fails_once_and_the_client_is_told_the_truth() {
+fn every_call_of_a_conversation_fails_once_and_the_client_gets_the_truth() {
     every_call_fails_once(Wire::Line);
 }
 
 // covers: no-descriptors-for-files file-sync-fails
 #[test]
 #[ignore = "needs root, strace and a release build"]
-fn every_call_of_a_conversation_in_http_fails_once_and_the_client_is_told_the_truth() {
+fn every_call_of_a_conversation_in_http_fails_once_and_the_client_gets_the_truth() {
     every_call_fails_once(Wire::Http);
 }
 

@@ -16,7 +16,7 @@ const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
 // covers: clock-back-across-crash clocks-jump
 #[test]
 #[ignore = "needs libfaketime and a release build"]
-fn a_wall_clock_that_jumps_by_decades_changes_only_what_is_told() {
+fn a_wall_clock_that_jumps_by_decades_changes_only_the_times_in_replies() {
     let (root, offsets) = (dir(), tempfile::NamedTempFile::new().expect("a file"));
     let set = |offset: &str| fs::write(offsets.path(), format!("{offset}\n")).expect("a file");
     set("+0");

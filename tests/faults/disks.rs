@@ -132,7 +132,7 @@ fn a_disk_without_inodes_says_that_it_is_full_and_recovers() {
 // covers: quota-used-up
 #[test]
 #[ignore = "needs root, loop devices, btrfs-progs and a release build"]
-fn a_quota_that_is_used_up_is_told_as_a_full_disk() {
+fn a_quota_that_is_used_up_is_reported_as_a_full_disk() {
     let disk = Mounted::image(256, &["mkfs.btrfs", "-q"], "");
     let (mount, root) = (text(disk.path()), text(&disk.path().join("served")));
     run(&["btrfs", "quota", "enable", &mount]);
@@ -359,7 +359,7 @@ fn a_slow_disk_delays_uploads_and_cuts_none_off() {
 // covers: reset-in-commit
 #[test]
 #[ignore = "needs root, strace and a release build"]
-fn an_upload_whose_client_resets_during_the_sync_is_stored_all_the_same() {
+fn an_upload_is_stored_although_its_client_resets_during_the_sync() {
     let root = dir();
     let server = Served::start(root.path(), &ONE_OF_EACH);
     server.assert_serves();

@@ -266,7 +266,7 @@ fn slow_heads_and_slow_bodies_are_ended_and_stop_no_other_client() {
 // covers: endless-head
 #[test]
 #[ignore = "needs a release build"]
-fn a_head_or_a_body_that_is_too_slow_is_told_so() {
+fn a_head_or_a_body_that_is_too_slow_is_answered_408() {
     let root = dir();
     let options = ["--head-timeout", "1", "--stall-timeout", "1", "--linger-timeout", "1"];
     let server = Served::start(root.path(), &options);

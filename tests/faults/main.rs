@@ -36,7 +36,7 @@
 //! | a mount does not answer | requests that need it wait, the loop does not | `remote::a_mount_that_*` |
 //! | a mount inside the folder does not answer, or is dead | listed by its name; no listing waits for it | `remote::a_mount_in_*` |
 //! | two servers on one directory, each rename delayed | a compare-and-swap counter loses nothing; without common locks it does | `sharing::*` |
-//! | a client resets while its upload is committed | stored all the same | `disks::an_upload_whose_client_resets_*` |
+//! | a client resets while its upload is committed | stored all the same | `disks::an_upload_is_stored_although_*` |
 //! | the power is cut while a file is being replaced, half of it brought to the disk by another's sync | the old one or the new one is there, whole | `cuts::a_cut_while_*` |
 //! | staging on another file system | refused at the start | `disks::a_staging_directory_on_another_*` |
 //! | file systems are mounted inside the root, and unmounted | read and written like the rest; one that does not answer holds up only what is in it; one that is not used can be unmounted | `mounts::*` |

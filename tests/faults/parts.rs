@@ -245,7 +245,7 @@ fn a_server_that_dies_at_any_call_of_an_upload_in_parts_loses_no_safe_byte() {
 }
 
 /// The disk is full in the middle of an upload, whose length is known or not.
-fn goes_on_once_there_is_space(disk: &Mounted) {
+fn continues_once_there_is_space(disk: &Mounted) {
     let server = start(&disk.path().join("served"));
     server.client().put("/other", &content(1, 5000));
     let mut known = Upload::new(1, 6 << 20);
@@ -276,21 +276,21 @@ fn goes_on_once_there_is_space(disk: &Mounted) {
 // covers: full-disk
 #[test]
 #[ignore = "needs root and a release build"]
-fn an_upload_in_parts_into_a_full_file_system_in_memory_goes_on_once_there_is_space() {
-    goes_on_once_there_is_space(&Mounted::tmpfs("size=12M"));
+fn an_upload_in_parts_into_a_full_file_system_in_memory_continues_once_there_is_space() {
+    continues_once_there_is_space(&Mounted::tmpfs("size=12M"));
 }
 
 // covers: full-disk
 #[test]
 #[ignore = "needs root, loop devices, e2fsprogs and a release build"]
-fn an_upload_in_parts_into_a_full_disk_goes_on_once_there_is_space() {
-    goes_on_once_there_is_space(&Mounted::image(32, &["mkfs.ext4", "-q", "-m", "0"], ""));
+fn an_upload_in_parts_into_a_full_disk_continues_once_there_is_space() {
+    continues_once_there_is_space(&Mounted::image(32, &["mkfs.ext4", "-q", "-m", "0"], ""));
 }
 
 // covers: quota-used-up
 #[test]
 #[ignore = "needs root, loop devices, btrfs-progs and a release build"]
-fn an_upload_in_parts_beyond_a_quota_goes_on_once_something_else_is_deleted() {
+fn an_upload_in_parts_beyond_a_quota_continues_once_something_else_is_deleted() {
     let disk = Mounted::image(256, &["mkfs.btrfs", "-q"], "");
     let (mount, root) = (text(disk.path()), text(&disk.path().join("served")));
     run(&["btrfs", "quota", "enable", &mount]);
@@ -316,7 +316,7 @@ fn an_upload_in_parts_beyond_a_quota_goes_on_once_something_else_is_deleted() {
 // covers: disk-turns-read-only
 #[test]
 #[ignore = "needs root, loop devices, e2fsprogs and a release build"]
-fn an_upload_in_parts_on_a_disk_that_becomes_read_only_goes_on_when_that_is_repaired() {
+fn an_upload_in_parts_on_a_disk_that_becomes_read_only_continues_when_that_is_repaired() {
     let disk = Mounted::image(64, &["mkfs.ext4", "-q"], ",errors=remount-ro");
     let server = start(&disk.path().join("served"));
     server.client().put("/other", &content(1, 5000));

@@ -39,7 +39,7 @@ fn health(server: &Served) -> Reply {
 // covers: remote-disk
 #[test]
 #[ignore = "needs root, strace and a release build"]
-fn a_stale_directory_is_told_as_unavailable_and_served_again_without_a_restart() {
+fn a_stale_directory_is_reported_as_unavailable_and_served_again_without_a_restart() {
     let root = dir();
     fs::create_dir(root.path().join("folder")).expect("a folder");
     for name in ["read", "gone", "from"] {

@@ -75,7 +75,7 @@ fn what_an_address_is_asked_for_besides_is_read_or_refused() {
 }
 
 #[test]
-fn a_turn_waits_no_longer_than_it_is_told() {
+fn a_turn_waits_no_longer_than_its_timeout() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut server = Server::builder().root(dir.path()).listen("127.0.0.1:0").build().expect("a server");
     let before = server.handle().counters().turns;

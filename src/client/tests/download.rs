@@ -79,7 +79,7 @@ fn a_lost_connection_costs_less_than_the_segments_in_flight() {
 }
 
 #[test]
-fn a_later_run_goes_on_where_the_earlier_one_was_cut_off() {
+fn a_later_run_resumes_where_the_earlier_one_was_cut_off() {
     let (fake, target, bytes) = (Fake::start(), Target::new(), noise(1 << 20));
     fake.store("/f", &bytes);
     fake.state().cut_replies = [700_000].into();

@@ -66,7 +66,7 @@ impl Bench {
 
 // covers: crash-after-acknowledgement all-try-again
 #[test]
-fn an_upload_goes_on_where_it_was_cut_off_and_sends_nothing_twice() {
+fn an_upload_resumes_where_it_was_cut_off_and_sends_nothing_twice() {
     let bench = Bench::new();
     bench.cut(&[0, 1, 300_000, 262_144, 100, LEN as u64]);
     bench.run(5).expect("stored");
@@ -77,7 +77,7 @@ fn an_upload_goes_on_where_it_was_cut_off_and_sends_nothing_twice() {
 }
 
 #[test]
-fn a_later_run_goes_on_wherever_the_earlier_ones_were_cut_off() {
+fn a_later_run_resumes_wherever_the_earlier_ones_were_cut_off() {
     for cut in [0, 1, 65_535, 65_536, 262_144, 999_999, 1_000_000] {
         let bench = Bench::new();
         bench.cut(&[cut]);
@@ -126,7 +126,7 @@ fn a_lost_confirmation_is_asked_for_and_nothing_is_sent_again() {
 }
 
 #[test]
-fn a_file_that_was_changed_since_is_sent_anew() {
+fn a_file_that_was_changed_since_is_sent_again() {
     for at in [5, 700_000] {
         let mut bench = Bench::new();
         bench.cut(&[500_000]);
@@ -221,7 +221,7 @@ fn a_file_that_is_changed_while_it_is_sent_is_not_stored() {
 }
 
 #[test]
-fn a_smaller_file_is_sent_in_one_piece_first_and_goes_on_from_the_second_try() {
+fn a_smaller_file_is_sent_in_one_piece_first_and_resumed_from_the_second_try() {
     let bench = Bench::new();
     bench.cut(&[900_000, 400_000, 500_000]);
     let options = Options { resume_len_min: LEN as u64 + 1, ..Fake::options() };
@@ -254,7 +254,7 @@ fn a_server_that_keeps_more_than_there_is_is_refused() {
 }
 
 #[test]
-fn a_file_that_is_changed_between_two_tries_is_sent_anew() {
+fn a_file_that_is_changed_between_two_tries_is_sent_again() {
     for len in [LEN, LEN / 4, 2 * LEN] {
         let mut bench = Bench::new();
         let old = SystemTime::UNIX_EPOCH;

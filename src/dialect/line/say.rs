@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_file_is_told_of_in_plain_numbers_also_one_from_before_1970() {
+    fn an_open_file_is_described_in_plain_numbers_also_one_from_before_1970() {
         for (mtime, len) in [(0, 0), (1_700_000_000, 4096), (-1, 1), (i64::MIN, u64::MAX)] {
             let meta = Meta { len, mtime, etag: Etag([0xab; 16]), sha256: None };
             let mut out = Vec::new();

@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn two_files_of_one_stem_are_told_apart() {
+    fn two_files_of_one_stem_are_distinguished() {
         let mut listed = Vec::new();
         assert!(add(&mut listed, "a", "a.jpg") && add(&mut listed, "a", "a.png"));
         assert_eq!(list_text(&listed), "a  a.png ");

@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_version_is_told_from_a_torn_record() {
+    fn a_later_version_is_distinguished_from_a_torn_record() {
         let mut info = header(Precondition::None).info(ID, &checkpoint(1, 0)).expect("it fits");
         info["filewharf-upload ".len()] = b'2';
         assert_eq!(Info::parse(&info, ID), Info::Foreign);

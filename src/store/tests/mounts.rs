@@ -44,7 +44,7 @@ fn what_is_mounted_inside_is_asked_by_workers_only_and_each_mount_has_one_share_
 
 /// The digest table is that of the root: the same inode elsewhere is another file.
 #[test]
-fn no_digest_of_the_root_is_told_of_a_file_in_a_mount() {
+fn no_digest_of_the_root_is_given_for_a_file_in_a_mount() {
     let dir = TempDir::new().unwrap();
     std::fs::create_dir(dir.path().join("vol")).unwrap();
     let mut bench = Bench::open(dir.path(), &StoreConfig::default());

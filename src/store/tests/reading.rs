@@ -163,7 +163,7 @@ fn a_send_is_not_cut_short_where_what_was_seen_in_memory_ends() {
 
 // covers: truncated-while-sent
 #[test]
-fn a_file_that_became_shorter_is_told_so_and_never_padded() {
+fn a_file_that_became_shorter_is_reported_and_never_padded() {
     in_every_mode(|bench| {
         bench.store_file("f", &pattern(50_000), Precondition::None).unwrap();
         let (file, _, source) = bench.open_file("f").unwrap();

@@ -141,7 +141,7 @@ fn a_change_into_another_file_system_is_a_conflict_and_no_failure_of_the_store()
 }
 
 #[test]
-fn what_has_become_stale_is_resolved_again_and_told_as_unavailable_if_that_does_not_help() {
+fn what_has_become_stale_is_resolved_again_and_reported_as_unavailable_if_that_does_not_help() {
     for errno in [Errno::STALE, Errno::NOTCONN] {
         let dir = TempDir::new().unwrap();
         let mut bench = remote(dir.path(), &StoreConfig::default());

@@ -75,7 +75,7 @@ fn a_directory_that_takes_the_place_of_the_root_is_served_and_the_one_before_is_
 }
 
 #[test]
-fn a_root_that_is_removed_is_told_and_one_that_is_made_anew_is_served() {
+fn a_root_that_is_removed_is_reported_and_one_that_is_made_again_is_served() {
     in_each_mode(|mut served, root| {
         remove_dir_all(root).unwrap();
         for _ in 0..3 {

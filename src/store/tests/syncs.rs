@@ -314,7 +314,7 @@ fn servers_that_do_not_share_the_folder_leave_no_mark() {
 }
 
 #[test]
-fn an_upload_is_told_to_be_durable_only_where_that_is_known_or_trusted() {
+fn an_upload_is_reported_durable_only_where_that_is_known_or_trusted() {
     let Ok(memory) = TempDir::new_in("/dev/shm") else { return };
     let fd = rustix::fs::open(memory.path(), rustix::fs::OFlags::PATH, rustix::fs::Mode::empty()).unwrap();
     if !linux::is_memory(fd.as_fd()) {

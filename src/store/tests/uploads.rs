@@ -53,7 +53,7 @@ fn what_is_longer_than_one_piece_is_written_whole_and_in_its_place() {
 }
 
 #[test]
-fn an_upload_is_told_whether_it_replaced_a_file_and_obeys_any_precondition() {
+fn an_upload_reports_whether_it_replaced_a_file_and_obeys_any_precondition() {
     in_every_mode(|bench| {
         let mut store = |precondition: Precondition| {
             let op = Op::Store { put: Box::new(put("f", None, precondition)), chunk: chunk(b"new") };
@@ -284,7 +284,7 @@ fn a_change_under_a_directory_that_was_just_moved_owes_the_sync_of_the_move() {
 
 // covers: file-sync-fails
 #[test]
-fn after_a_failed_sync_nothing_changes_and_reading_goes_on() {
+fn after_a_failed_sync_nothing_changes_and_reading_continues() {
     in_every_mode(|bench| {
         bench.store_file("old", b"old", Precondition::None).unwrap();
         let file = bench.create("new", None, Precondition::None).unwrap();

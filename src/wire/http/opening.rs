@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_is_told_by_its_method_and_the_first_byte_of_its_target() {
+    fn a_request_is_recognized_by_its_method_and_the_first_byte_of_its_target() {
         for (input, wanted) in [
             ("", Opening::Unfinished),
             ("P", Opening::Unfinished),

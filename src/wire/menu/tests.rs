@@ -2,7 +2,7 @@ use super::*;
 use proptest::prelude::*;
 
 #[test]
-fn a_name_of_media_has_at_most_so_many_bytes() {
+fn the_bytes_of_a_name_of_media_are_bounded() {
     assert_eq!(media_name(&[b'a'; NAME_LEN_MAX], Following::Unknown), NameEnd::Open);
     assert_eq!(media_name(&[b'a'; NAME_LEN_MAX + 1], Following::Unknown), NameEnd::Never);
 }

@@ -67,7 +67,7 @@ fn the_same_message_in_every_protocol() {
 }
 
 #[test]
-fn python_2_is_told_by_its_byte_strings() {
+fn python_2_is_recognized_by_its_byte_strings() {
     let strings = |message: &[u8]| decode(message).expect("plain data").strings();
     assert_eq!(strings(b"(dp0\nS'get'\np1\nS'a'\np2\ns."), Strings::EightBit);
     assert_eq!(strings(b"\x80\x02}X\x03\0\0\0getX\x01\0\0\0as."), Strings::Apart);
@@ -113,7 +113,7 @@ fn every_way_to_write_a_plain_value_is_read() {
 }
 
 #[test]
-fn so_many_values_are_made_and_no_more() {
+fn the_values_that_are_made_are_bounded() {
     for (end, each) in [('l', 2), ('d', 4)] {
         // Each member is made, and is then a member; what is made and thrown away counts as well.
         let members = (ITEMS_MAX - 1) / each;

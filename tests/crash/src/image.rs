@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_before_the_flush_may_lose_what_a_cut_behind_it_may_not() {
+    fn a_cut_before_the_flush_may_lose_what_a_cut_after_it_may_not() {
         let records = [write(0, 1, 512), Record::Flush];
         let mut replay = Replay::new(Image::default(), &records);
         let mut random = Random::new(1);

@@ -223,7 +223,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_may_be_found_of_an_upload_is_told_from_what_may_not() {
+    fn what_may_be_found_of_an_upload_is_distinguished_from_what_may_not() {
         let content = Content::new(1, 900);
         let upload = Upload { path: "/parts/0/0".to_owned(), content, ends: Vec::new() };
         let (whole, part) = (Found::File(content.bytes()), Found::File(content.bytes()[..899].to_vec()));

@@ -109,7 +109,7 @@ pub fn report(soak: &Soak, compared: u64, uses: &[Use]) {
 }
 
 #[test]
-fn a_slow_growth_of_memory_is_told_from_what_fills_up_at_first() {
+fn a_slow_growth_of_memory_is_distinguished_from_what_fills_up_at_first() {
     let uses = |rss: &dyn Fn(u64) -> u64| -> Vec<Use> {
         (0..300).map(|look| Use { rss_kib: rss(look), descriptors: 1, threads: 1 }).collect()
     };

@@ -141,7 +141,7 @@ fn the_line_protocol_takes_a_user_and_a_password_at_every_cut() {
 }
 
 #[test]
-fn a_client_that_leaves_while_its_password_is_checked_leaves_nothing_behind_and_its_guess_counts() {
+fn a_client_that_closes_while_its_password_is_checked_leaves_nothing_and_its_guess_counts() {
     let limits = Limits::default().with(|limits| limits.live.wrong_secrets_max = 3);
     for leaves in [Rig::cut, Rig::finish] {
         let mut rig = rig_of(Kind::Http, DEFERRED, limits.clone());
@@ -190,7 +190,7 @@ fn too_many_wrong_passwords_are_refused_with_the_true_time_and_a_known_password_
 }
 
 #[test]
-fn no_more_passwords_wait_than_permitted_and_the_next_is_told_to_try_again() {
+fn no_more_passwords_wait_than_permitted_and_the_next_is_asked_to_try_again() {
     let limits = limits().with(|limits| {
         limits.fixed.password_checks_max = 6;
         limits.live.wrong_secrets_max = 3;
@@ -351,7 +351,7 @@ fn ask(method: &str, path: &str, query: &str) -> String {
 }
 
 #[test]
-fn a_link_gives_its_rights_beneath_its_path_until_its_time() {
+fn a_link_gives_its_rights_under_its_path_until_its_time() {
     const LATER: u64 = support::rig::STARTED_S + 1000;
     let read = link("/dir", Rights::READ, LATER);
     for (method, path, status) in [

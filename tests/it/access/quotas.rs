@@ -107,7 +107,7 @@ fn uploads_that_are_cut_off_or_reset_give_back_what_they_held() {
 }
 
 #[test]
-fn a_client_that_waits_to_send_its_body_is_told_before_that_it_does_not_fit() {
+fn a_client_that_waits_to_send_its_body_is_refused_before_if_it_does_not_fit() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let running = limited(dir.path());
     let mut client = running.client();

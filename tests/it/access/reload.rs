@@ -41,7 +41,7 @@ fn upload_across(kind: Kind, before: &str, after: &str, chunked: bool) -> (Strin
 }
 
 #[test]
-fn an_upload_whose_rule_was_removed_meanwhile_is_refused_and_leaves_nothing() {
+fn an_upload_is_refused_and_leaves_nothing_if_its_rule_was_removed_meanwhile() {
     for kind in [Kind::Line, Kind::Http] {
         let (done, refused, unmet) = match kind {
             Kind::Line => ("OK 0", "ERR 403", "ERR 412"),
@@ -67,7 +67,7 @@ fn an_upload_whose_rule_was_removed_meanwhile_is_refused_and_leaves_nothing() {
 }
 
 #[test]
-fn an_upload_whose_token_was_removed_is_refused_and_one_whose_token_expired_is_stored() {
+fn an_upload_is_refused_if_its_token_was_removed_and_stored_if_it_expired() {
     let token = crate::access::entries(&["anna"], "");
     let expired = format!("{} expires=2023-11-01\nallow anna cw /\n", token.trim_end());
     for (after, is_stored) in [
@@ -102,7 +102,7 @@ fn made(rig: &mut Rig, name: &str, path: &str, fields: &str) -> String {
 }
 
 #[test]
-fn the_size_that_a_rule_permits_bounds_uploads_whose_length_is_told_later() {
+fn the_size_that_a_rule_permits_bounds_uploads_that_announce_their_length_later() {
     let rules = "allow @ c /drop max-size=4\nallow anna cw /a max-size=4\nallow bob cw /a\n";
     let unknown = format!("{TUS}Upload-Defer-Length: 1\r\n");
     let draft = format!("{DRAFT}Upload-Complete: ?0\r\nContent-Length: 0\r\n");
@@ -193,7 +193,7 @@ fn the_last_part_of_a_resumable_upload_is_refused_when_the_rule_went_while_it_ca
 }
 
 #[test]
-fn a_resumable_upload_into_a_drop_box_goes_on_under_its_own_name() {
+fn a_resumable_upload_into_a_drop_box_continues_under_its_own_name() {
     let limits = Limits::default().with(|limits| limits.live.upload_sync_bytes = 1);
     let mut rig = rig_with(Kind::Line, "allow ci c /drop", limits);
     rig.place("drop/f.txt", b"there");

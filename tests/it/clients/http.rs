@@ -63,15 +63,15 @@ impl Bench {
     /// Nothing of an upload is left over.
     fn check_staging(&self) {
         let staging = self.served(".filewharf/staging");
-        wait_until("the staging folder is empty", || files_beneath(&staging) == 0);
+        wait_until("the staging folder is empty", || files_under(&staging) == 0);
     }
 }
 
 /// Files with content under a directory.
-fn files_beneath(dir: &Path) -> usize {
+fn files_under(dir: &Path) -> usize {
     let Ok(entries) = fs::read_dir(dir) else { return 0 };
     let count = |entry: fs::DirEntry| match entry.metadata() {
-        Ok(meta) if meta.is_dir() => files_beneath(&entry.path()),
+        Ok(meta) if meta.is_dir() => files_under(&entry.path()),
         Ok(meta) => usize::from(meta.len() > 0 && entry.file_name() != "lock"),
         Err(_) => 0,
     };

@@ -77,7 +77,7 @@ fn a_long_message_may_count_its_characters() {
 }
 
 #[test]
-fn a_message_that_becomes_too_long_to_hold_goes_on_in_a_file() {
+fn a_message_that_becomes_too_long_to_hold_continues_in_a_file() {
     let text = format!("Hello Server!{}", "ü".repeat(4000));
     for len in [chars(&text), text.len()] {
         let wire = [message(&text, len), message("next", 4)].concat();

@@ -27,7 +27,7 @@ fn message(text: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn an_upload_whose_size_comes_first_may_be_as_long_as_uploads_may() {
+fn an_upload_that_begins_with_its_size_may_be_as_long_as_uploads_may() {
     // Held as a whole, and streamed.
     for (chunk_bytes, most) in [(4096, 100), (16, 6000)] {
         let limits = short_limits().with(|l| {
@@ -44,7 +44,7 @@ fn an_upload_whose_size_comes_first_may_be_as_long_as_uploads_may() {
 }
 
 #[test]
-fn a_name_that_a_directory_has_may_go_on_behind_its_blank() {
+fn a_name_that_a_directory_has_may_continue_after_its_blank() {
     let mut rig = speaking(Kind::NameSize);
     rig.place("a/x", b"");
     let peer = rig.connect();

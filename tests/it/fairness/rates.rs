@@ -202,7 +202,7 @@ fn waits_for_a_slot(mode: Mode, rate: &str, each: usize, request: &str) -> (Rig,
 }
 
 #[test]
-fn an_upload_that_waits_for_its_rate_goes_on_without_a_slot_while_requests_wait_for_one() {
+fn an_upload_that_waits_for_its_rate_continues_without_a_slot_while_requests_wait_for_one() {
     let (mut rig, uploads, waited) = waits_for_a_slot(Mode::PLAIN, "16", 4, "PUT 1000000 /slow/{n}\n");
     assert!(waited.is_some_and(|seconds| seconds <= 6), "{waited:?}");
     rig.pass(Duration::from_secs(1000));

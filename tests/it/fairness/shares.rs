@@ -252,7 +252,7 @@ fn a_transfer_that_waits_for_the_rate_of_its_client_is_not_slow() {
 }
 
 #[test]
-fn a_request_beyond_the_rate_is_refused_and_told_when_to_come_back() {
+fn a_request_beyond_the_rate_is_refused_with_the_time_to_come_back() {
     let mut rig = limited(Mode::PLAIN, |l| l.live.client_requests_per_s = 4);
     rig.place("x", b"x");
     let (one, other) = (rig.connect_from(1), rig.connect_from(2));
@@ -271,7 +271,7 @@ fn a_request_beyond_the_rate_is_refused_and_told_when_to_come_back() {
 }
 
 #[test]
-fn http_is_told_429_with_retry_after() {
+fn http_is_answered_429_with_retry_after() {
     let listening = Listening::new(Kind::Http, &[("allow-host".into(), "*".into())], 0).expect("it listens");
     let limits = Limits::default().with(|l| l.live.client_requests_per_s = 1);
     let mut rig = Rig::speaking(listening, Mode::PLAIN, limits, Access::default());
@@ -344,7 +344,7 @@ fn heard_in_ten_seconds(rig: &mut Rig, peers: &[Peer], name: &str) -> Vec<f64> {
 }
 
 #[test]
-fn a_rule_bounds_the_rate_of_each_client_beneath_its_prefix_and_nowhere_else() {
+fn a_rule_bounds_the_rate_of_each_client_under_its_prefix_and_nowhere_else() {
     let mut rig = ruled("allow @ r /\nallow @ r /slow/ rate=1M", |_| {});
     for name in ["slow/long", "long"] {
         rig.place(name, &vec![b'l'; 16 << 20]);

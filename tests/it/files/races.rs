@@ -105,7 +105,7 @@ fn a_directory_that_becomes_a_link_in_the_middle_of_a_request_leads_to_nothing_o
 
 // covers: file-against-directory
 #[test]
-fn of_a_file_and_a_directory_of_one_name_one_is_stored_and_the_other_told_so() {
+fn of_a_file_and_a_directory_of_one_name_one_is_stored_and_the_other_refused() {
     for portable in [false, true] {
         let server = server(portable);
         let (mut one, mut other) = (server.client(), server.client());

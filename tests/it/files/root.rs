@@ -11,7 +11,7 @@ use support::client::{Running, assert_same, content, visible, wait_until};
 /// The directory that was opened at the start is the one that is served, wherever it is.
 // covers: root-moved
 #[test]
-fn a_served_directory_that_is_moved_goes_on_and_what_takes_its_place_is_left_alone() {
+fn a_served_directory_that_is_moved_stays_served_and_what_takes_its_place_is_left_alone() {
     for portable in [false, true] {
         let outer = tempfile::tempdir().expect("a temporary folder");
         let (root, moved) = (outer.path().join("served"), outer.path().join("moved"));
@@ -83,7 +83,7 @@ fn a_file_that_shrinks_while_it_is_sent_is_never_padded() {
 }
 
 #[test]
-fn a_file_cut_behind_what_was_sent_ends_its_download_without_delay() {
+fn a_file_cut_after_what_was_sent_ends_its_download_without_delay() {
     let server = Running::limited(|limits| {
         limits.fixed.send_buffer_bytes = 64 << 10;
         limits.live.stall_timeout = Duration::from_secs(20);
@@ -127,7 +127,7 @@ fn what_may_not_be_read_or_written_is_refused() {
 }
 
 #[test]
-fn where_nothing_can_be_staged_clients_and_monitoring_are_told_and_it_passes() {
+fn where_nothing_can_be_staged_clients_and_monitoring_get_errors_and_it_passes() {
     let server = Running::start();
     let mut client = server.client();
     let health = || {

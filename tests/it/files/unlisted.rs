@@ -56,7 +56,7 @@ fn every_form_of_listing_tells_how_many_names_it_leaves_out() {
 }
 
 #[test]
-fn a_folder_that_only_seems_empty_is_not_removed_and_the_reason_is_told() {
+fn a_folder_that_only_seems_empty_is_not_removed_and_the_reason_is_said() {
     let server = served();
     server.client().expect("DELETE /odd/", "ERR 409 the folder is not empty: it holds only what is not listed");
     server.client().expect("DELETE /plain/", "ERR 409 the folder is not empty:");
@@ -65,7 +65,7 @@ fn a_folder_that_only_seems_empty_is_not_removed_and_the_reason_is_told() {
 }
 
 #[test]
-fn ls_and_a_recursive_get_fail_and_name_the_folder_whose_listing_is_not_complete() {
+fn ls_and_a_recursive_get_fail_and_name_the_folder_with_the_incomplete_listing() {
     let server = served();
     let dest = tempfile::tempdir().expect("a temporary folder");
     let run = |words: &[&str]| {

@@ -77,7 +77,7 @@ fn a_file_that_is_changed_in_place_while_it_is_sent_is_never_a_mix_that_looks_wh
 }
 
 #[test]
-fn a_file_whose_names_change_while_it_is_sent_arrives_whole() {
+fn a_file_arrives_whole_although_its_names_change_while_it_is_sent() {
     let bytes = content(1, LEN);
     let changes: [fn(&Path); 6] = [
         |path| fs::remove_file(path).expect("it goes"),

@@ -77,7 +77,7 @@ fn an_index_for_an_old_client_ends_with_the_connection() {
 }
 
 #[test]
-fn the_answer_to_head_is_the_head_of_the_index_and_the_connection_goes_on() {
+fn the_answer_to_head_is_the_head_of_the_index_and_the_connection_stays() {
     let ask = "HEAD /many/ HTTP/1.1\r\nHost: x\r\n\r\nGET /f HTTP/1.1\r\nHost: x\r\n\r\n";
     let reply = heard(&mut many(64 * 1024), ask);
     let response = Response::new(&reply);
@@ -118,7 +118,7 @@ fn a_page_of_long_names_comes_in_chunks_that_fit_into_a_slot() {
 }
 
 #[test]
-fn where_a_reply_in_one_piece_goes_on_is_said_in_its_head() {
+fn where_a_reply_in_one_piece_continues_is_said_in_its_head() {
     let mut rig = many(64 * 1024);
     for (accept, limit, is_said) in [("text/html", 5, true), ("*/*", 5, true), ("*/*", FILES, false)] {
         let from = FILES - 10;
@@ -171,7 +171,7 @@ fn a_failure_in_the_middle_of_an_index_does_not_look_like_its_end() {
 }
 
 #[test]
-fn a_client_that_does_not_read_an_index_is_let_go_with_its_slot() {
+fn a_client_that_does_not_read_an_index_is_closed_and_its_slot_released() {
     let mut rig = many(64 * 1024);
     let peer = rig.connect();
     rig.send_unread(&peer, b"GET /many/ HTTP/1.1\r\nHost: x\r\n\r\n");

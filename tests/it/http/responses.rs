@@ -180,7 +180,7 @@ fn a_go_ahead_is_not_given_before_the_store_is_ready() {
 }
 
 #[test]
-fn a_request_without_a_slot_in_time_is_told_429_and_when_to_come_back() {
+fn a_request_without_a_slot_in_time_is_answered_429_and_when_to_come_back() {
     // RFC 6585 §4.
     let mut rig = server(Limits::default().with(|l| l.fixed.slots = 1));
     let first = rig.connect();

@@ -20,7 +20,7 @@ fn is_word(c: char) -> bool {
 }
 
 /// Every path after `prefix` in `code`, with the lists in braces multiplied out.
-fn paths_behind(code: &str, prefix: &str) -> Vec<(usize, Vec<String>)> {
+fn paths_after(code: &str, prefix: &str) -> Vec<(usize, Vec<String>)> {
     let starts = code.match_indices(prefix).filter(|(at, _)| !code[..*at].ends_with(|c: char| is_word(c) || c == ':'));
     let mut found = Vec::new();
     for (at, _) in starts {
@@ -87,9 +87,9 @@ impl Imports {
         let imports = files.iter().map(|(name, code)| {
             let own = module_of(name);
             let mut used: Vec<Vec<String>> = Vec::new();
-            used.extend(paths_behind(code, "crate::").into_iter().map(|(_, path)| path));
-            used.extend(paths_behind(code, "self::").into_iter().map(|(_, path)| [&own[..], &path].concat()));
-            for (at, mut path) in paths_behind(code, "super::") {
+            used.extend(paths_after(code, "crate::").into_iter().map(|(_, path)| path));
+            used.extend(paths_after(code, "self::").into_iter().map(|(_, path)| [&own[..], &path].concat()));
+            for (at, mut path) in paths_after(code, "super::") {
                 let mut up = 1;
                 while path.first().is_some_and(|first| first == "super") {
                     path.remove(0);
@@ -100,7 +100,7 @@ impl Imports {
             }
             let children = modules.keys().filter(|path| path.len() == own.len() + 1 && path.starts_with(&own));
             for child in children.filter_map(|path| path.last()) {
-                let paths = paths_behind(code, &format!("{child}::"));
+                let paths = paths_after(code, &format!("{child}::"));
                 used.extend(paths.into_iter().map(|(_, path)| [&own[..], std::slice::from_ref(child), &path].concat()));
             }
             let resolved = used.iter().filter_map(|path| {

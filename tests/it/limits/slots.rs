@@ -147,7 +147,7 @@ fn four_slots() -> Limits {
 }
 
 #[test]
-fn where_requests_wait_for_a_slot_an_upload_that_needs_none_goes_on_without() {
+fn where_requests_wait_for_a_slot_an_upload_that_needs_none_continues_without() {
     for deferred in [false, true] {
         let mut rig = Rig::new(Mode { deferred, ..Mode::PLAIN }, four_slots(), Access::default());
         let uploads = uploads_in_all_slots(&mut rig);
@@ -223,7 +223,7 @@ fn where_requests_wait_an_upload_that_gets_no_slot_back_ends_and_leaves_nothing(
 }
 
 #[test]
-fn where_requests_wait_only_so_many_uploads_go_on_without_a_slot() {
+fn where_requests_wait_a_bounded_number_of_uploads_continues_without_a_slot() {
     let mut rig = rig(four_slots().with(|l| l.fixed.uploads_without_slot_max = 1));
     let uploads = uploads_in_all_slots(&mut rig);
     let others: Vec<Peer> = [4, 5].into_iter().map(|host| rig.connect_from(host)).collect();

@@ -137,7 +137,7 @@ fn a_reader_that_leaves_in_the_middle_costs_nothing() {
 
 // covers: storm-of-resets
 #[test]
-fn a_storm_of_resets_leaves_nothing_behind() {
+fn a_storm_of_resets_leaves_nothing() {
     let server = Running::start();
     for n in 0..500 {
         let mut client = server.client();

@@ -34,7 +34,7 @@ fn thousands_of_idle_connections_do_not_disturb_one_that_works() {
 
 // covers: too-many-connections
 #[test]
-fn a_client_beyond_the_limit_is_told_and_may_come_back() {
+fn a_client_beyond_the_limit_is_refused_and_may_come_back() {
     let server = Running::limited(|limits| {
         limits.fixed.connections_max = 10;
         limits.fixed.per_address_percent = 100;
@@ -61,7 +61,7 @@ fn a_client_beyond_the_limit_is_told_and_may_come_back() {
 /// The server is a process of its own, so that its descriptors can run out without ours.
 // covers: no-descriptors-to-accept
 #[test]
-fn when_descriptors_run_out_the_server_goes_on_with_those_it_has() {
+fn when_descriptors_run_out_the_server_continues_with_those_it_has() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let program = program::behind_shell(dir.path(), "ulimit -n 64");
     let mut early = program.client();

@@ -15,7 +15,7 @@ const SOON: Duration = Duration::from_millis(200);
 
 // covers: never-reads
 #[test]
-fn a_reader_that_never_reads_is_let_go() {
+fn a_reader_that_never_reads_is_closed() {
     for (portable, trailer) in [(false, ""), (true, ""), (false, " trailer=sha256")] {
         let server = Running::with(|builder| {
             let mut limits = Limits::default().with(|l| {
@@ -41,7 +41,7 @@ fn a_reader_that_never_reads_is_let_go() {
 }
 
 #[test]
-fn a_full_queue_is_told_at_once() {
+fn a_full_queue_is_reported_at_once() {
     let server = Running::limited(|limits| {
         limits.fixed.slots = 1;
         limits.fixed.slot_queue_max = 1;
@@ -91,7 +91,7 @@ fn a_request_that_gave_up_takes_no_place_in_the_queue() {
 /// Every byte that is read is activity, but the rate decides. In virtual time.
 // covers: reads-byte-by-byte
 #[test]
-fn a_reader_that_reads_byte_by_byte_is_let_go() {
+fn a_reader_that_reads_byte_by_byte_is_closed() {
     for (deferred, held) in [(false, false), (true, false), (true, true)] {
         for request in ["GET /file\n", "GET /file HTTP/1.1\r\nHost: localhost\r\n\r\n"] {
             let listening = Listening::new(Kind::Auto, &[], 0).expect("no options");

@@ -480,7 +480,7 @@ fn a_terminal_gets_one_summary_and_no_amount_before_it_is_known() {
 }
 
 #[test]
-fn what_was_probably_meant_is_told() {
+fn what_was_probably_meant_is_suggested() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let path = dir.path().to_str().expect("UTF-8");
     for (arguments, wanted) in [
@@ -498,7 +498,7 @@ fn what_was_probably_meant_is_told() {
 }
 
 #[test]
-fn a_folder_that_is_fetched_onto_a_folder_needs_recursive_and_that_is_told() {
+fn a_folder_that_is_fetched_onto_a_folder_needs_recursive_and_the_error_says_so() {
     let (dir, here) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
     fs::create_dir_all(here.path().join("d")).expect("a folder");
     let program = start(dir.path(), &[]);

@@ -197,7 +197,7 @@ fn new_files_and_directories_have_the_modes_that_the_umask_leaves() {
 // covers: memory-limit
 #[test]
 #[cfg(target_os = "linux")]
-fn memory_stays_within_what_is_told_at_the_start() {
+fn memory_stays_within_the_bound_that_is_logged_at_the_start() {
     use std::io::BufRead as _;
 
     use support::process::status;

@@ -313,7 +313,7 @@ fn a_slot_is_not_kept_for_the_request_of_another_client() {
 }
 
 #[test]
-fn an_upload_that_goes_on_without_a_slot_gives_back_the_share_of_its_client() {
+fn an_upload_that_continues_without_a_slot_gives_back_the_share_of_its_client() {
     let mut rig = behind(Kind::Http, four_slots(), Access::default());
     for _ in 0..3 {
         let proxies: Vec<_> = (0..5).map(|_| rig.connect()).collect();

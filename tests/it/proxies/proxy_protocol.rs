@@ -44,7 +44,7 @@ fn is_refused(peer: &Peer) -> bool {
 }
 
 #[test]
-fn a_request_behind_a_header_is_answered_at_every_split() {
+fn a_request_after_a_header_is_answered_at_every_split() {
     for header in [v1(1), v2(1), b"PROXY UNKNOWN\r\n".to_vec(), LOCAL.to_vec()] {
         let mut rig = line();
         rig.place("f", b"content");
@@ -99,7 +99,7 @@ fn a_dialect_that_speaks_first_speaks_once_the_header_is_whole() {
 }
 
 #[test]
-fn what_every_dialect_answers_is_the_same_behind_a_header() {
+fn what_every_dialect_answers_is_the_same_after_a_header() {
     for kind in Kind::ALL {
         let listening = || Listening::new(kind, &[], 0).expect("no options");
         let says = format!("{:<64}PING", 4);

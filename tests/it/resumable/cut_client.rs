@@ -390,7 +390,7 @@ fn a_file_that_changes_between_two_runs_of_get_or_put_arrives_as_it_is_then() {
 }
 
 #[test]
-fn ctrl_c_says_how_to_go_on_and_the_same_command_does() {
+fn ctrl_c_says_how_to_continue_and_the_same_command_does() {
     process::can_be_sent(Signal::INT.as_raw());
     let dir = tempfile::tempdir().expect("a folder");
     let (root, local, state) = (dir.path().join("root"), dir.path().join("local"), dir.path().join("state"));

@@ -186,7 +186,7 @@ fn of_two_servers_on_one_folder_one_at_a_time_writes_an_upload() {
 }
 
 #[test]
-fn a_request_sent_right_behind_the_body_goes_on_with_the_same_token() {
+fn a_request_sent_right_after_the_body_continues_with_the_same_token() {
     let server = Running::start();
     let mut client = server.client();
     assert_eq!(go(&mut client, "PUT 5 resume=token /f"), 0);
@@ -202,7 +202,7 @@ fn a_request_sent_right_behind_the_body_goes_on_with_the_same_token() {
 }
 
 #[test]
-fn a_request_sent_right_behind_the_body_with_another_token_lets_go_of_the_first() {
+fn a_request_sent_right_after_the_body_with_another_token_detaches_from_the_first() {
     let server = Running::start();
     let mut client = server.client();
     assert_eq!(go(&mut client, "PUT 5 resume=token /f"), 0);
@@ -231,7 +231,7 @@ fn go_when_free(server: &Program, request: &str) -> (Client, usize) {
 }
 
 #[test]
-fn two_servers_on_one_folder_go_on_with_what_the_other_was_sent_also_if_it_was_killed() {
+fn two_servers_on_one_folder_resume_what_the_other_was_sent_also_if_it_was_killed() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let sync = SYNC.to_string();
     let start = || program::start(dir.path(), &["--shared", "--upload-sync", &sync]);

@@ -130,7 +130,7 @@ fn a_drain_that_lasts_too_long_ends_in_a_stop() {
 }
 
 #[test]
-fn while_it_drains_with_grace_new_clients_are_told() {
+fn while_it_drains_with_grace_new_clients_are_refused_with_an_answer() {
     let server = Running::limited(|limits| limits.live.drain_grace = 10 * PATIENCE);
     server.handle().drain();
     wait_until("an answer that says so", || {

@@ -11,7 +11,7 @@ use support::rig::{Mode, Rig};
 use super::{assert_clean, limits, modes, name_size, rig, said, short_limits};
 
 #[test]
-fn a_request_that_waits_for_a_slot_is_told_busy_at_its_deadline_or_served_before() {
+fn a_request_that_waits_for_a_slot_is_answered_busy_at_its_deadline_or_served_before() {
     for mode in modes() {
         for leaves in [false, true] {
             let mut rig = Rig::new(mode, limits().with(|l| l.live.rate_bytes_per_s_min = 0), Access::default());
@@ -65,7 +65,7 @@ fn a_pause_before_a_file_in_memory_keeps_no_slot() {
 /// What came after the end of a conversation was held on the account of a slot that was never given
 /// back any more.
 #[test]
-fn bytes_behind_the_end_of_a_conversation_keep_no_slot() {
+fn bytes_after_the_end_of_a_conversation_keep_no_slot() {
     let mut rig = name_size(Mode::PLAIN, Limits::default());
     for _ in 0..3 {
         let peer = rig.connect();

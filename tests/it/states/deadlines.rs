@@ -101,7 +101,7 @@ fn a_peer_that_does_not_read_its_replies_is_reset() {
 
 // covers: stream-ends-in-upload
 #[test]
-fn an_end_at_every_byte_of_a_conversation_leaves_nothing_behind() {
+fn an_end_at_every_byte_of_a_conversation_leaves_nothing() {
     let conversations = [
         "PUT 5 /x\nabcdeGET /x\nLIST /\nQUIT\n",
         "PUT 40 /x\n0123456789012345678901234567890123456789GET range=1-30 /x\n",

@@ -49,7 +49,7 @@ fn a_drain_in_any_state_lets_it_finish_and_ends() {
 }
 
 #[test]
-fn a_server_that_drains_listens_as_long_as_it_was_told_to() {
+fn a_server_that_drains_listens_for_the_whole_grace() {
     let mut rig =
         Rig::new(Mode::PLAIN, limits().with(|l| l.live.drain_grace = Duration::from_secs(5)), Access::default());
     rig.drain();

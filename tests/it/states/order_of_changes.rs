@@ -26,7 +26,7 @@ fn put(len: usize, key: &str, byte: u8) -> Vec<u8> {
 }
 
 #[test]
-fn an_upload_whose_staging_file_is_made_first_does_not_overtake_one_that_came_before_it() {
+fn an_upload_does_not_overtake_one_that_came_before_it_by_a_faster_staging_file() {
     for lags in [false, true] {
         for (first, last) in [(LARGE, LARGE), (LARGE, 3), (LARGE, LARGE + 1), (1000, 3)] {
             let mut rig = rig(lags);
@@ -58,7 +58,7 @@ fn an_upload_that_is_silent_holds_back_no_other_change_of_its_name() {
 }
 
 #[test]
-fn an_upload_whose_last_writes_take_long_keeps_its_place() {
+fn an_upload_with_slow_last_writes_keeps_its_place() {
     let mut rig = rig(true);
     let [first, slow, last] = [rig.connect(), rig.connect(), rig.connect()];
     let upload = put(LARGE, "/x", b'2');

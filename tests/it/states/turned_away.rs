@@ -30,7 +30,7 @@ fn a_connection_that_is_turned_away_without_a_reply_sees_a_reset() {
 
 /// The answer was always one of the line protocol, which `wget` stored as the file.
 #[test]
-fn a_client_that_is_turned_away_is_told_so_in_the_protocol_of_its_first_line() {
+fn a_client_that_is_turned_away_is_answered_in_the_protocol_of_its_first_line() {
     let limits = Limits::default().with(|l| l.fixed.connections_max = 1);
     let http = "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\n";
     for (kind, says, wanted) in [
@@ -77,7 +77,7 @@ fn a_client_that_is_turned_away_and_sends_no_line_is_closed_soon() {
 }
 
 #[test]
-fn so_many_are_heard_when_they_are_turned_away_and_the_others_are_reset() {
+fn a_bounded_number_is_heard_when_turned_away_and_the_others_are_reset() {
     let limits = Limits::default().with(|l| {
         l.fixed.connections_max = 1;
         l.fixed.turned_away_max = 3;

@@ -138,7 +138,7 @@ fn servers_that_are_not_trusted_are_named_with_what_is_wrong_and_not_tried_again
 }
 
 #[test]
-fn a_port_without_tls_is_told_from_one_with_it() {
+fn a_port_without_tls_is_distinguished_from_one_with_it() {
     let dir = tempfile::tempdir().expect("a folder");
     let server = program::start(dir.path(), &["--listen", "line@127.0.0.1:0"]);
     let ca = dir.path().join("ca.pem");
@@ -149,7 +149,7 @@ fn a_port_without_tls_is_told_from_one_with_it() {
 }
 
 #[test]
-fn a_port_with_tls_is_told_from_one_without_it() {
+fn a_port_with_tls_is_distinguished_from_one_without_it() {
     let served = served(&Authority::new("one"));
     let (local, remote) = (served.has("f", content(1, 9_000_000)), format!("{}/", served.server.address()));
     let (file, back) = (format!("{remote}f"), served.local("back"));
@@ -209,7 +209,7 @@ fn path(dir: &Path, name: &str) -> String {
 }
 
 #[test]
-fn transfers_that_break_off_without_a_word_go_on_where_they_stopped() {
+fn transfers_that_break_off_without_a_word_resume_where_they_stopped() {
     const LEN: usize = 9_000_000;
     let served = served(&Authority::new("one"));
     let ca = served.local("ca.pem");
@@ -238,7 +238,7 @@ fn transfers_that_break_off_without_a_word_go_on_where_they_stopped() {
 }
 
 #[test]
-fn a_server_that_made_its_certificate_is_reached_under_every_name_that_it_was_told() {
+fn a_server_that_made_its_certificate_is_reached_under_every_name_that_it_was_given() {
     let dir = tempfile::tempdir().expect("a folder");
     let own = path(dir.path(), "own");
     let serve = |options: &[&str]| {

@@ -80,7 +80,7 @@ fn files_of_every_size_go_both_ways_in_both_versions_on_one_connection() {
 }
 
 #[test]
-fn a_slow_reader_gets_everything_and_holds_up_nobody() {
+fn a_slow_reader_gets_everything_and_delays_no_other() {
     let server = http();
     let bytes = content(1, 30 << 20);
     fs::write(server.path("big"), &bytes).expect("the folder is there");
@@ -131,7 +131,7 @@ fn what_every_dialect_answers_is_the_same_encrypted() {
 }
 
 #[test]
-fn an_upload_whose_end_is_that_of_the_stream_is_not_stored_if_the_encryption_does_not_end() {
+fn an_upload_that_ends_with_the_stream_is_not_stored_if_the_encryption_does_not_end() {
     let server = serving("name-choice@127.0.0.1:0?tls", |builder| builder);
     for is_whole in [false, true] {
         let mut stream = connect(server.address(), &config());
@@ -247,7 +247,7 @@ fn first_message() -> Vec<u8> {
 }
 
 #[test]
-fn a_client_without_tls_is_told_in_http_and_reset_behind_an_alert_otherwise() {
+fn a_client_without_tls_is_answered_in_http_and_otherwise_reset_after_an_alert() {
     let server = http();
     let speak = |says: &[u8]| {
         let mut client = support::client::Client::connect(server.address());
@@ -312,7 +312,7 @@ fn certificate_of(stream: &TlsStream) -> Vec<u8> {
 }
 
 #[test]
-fn after_a_reload_new_connections_see_the_new_certificate_and_older_ones_go_on() {
+fn after_a_reload_new_connections_see_the_new_certificate_and_older_ones_continue() {
     let dir = TempDir::new().expect("a temporary folder");
     let authority = Authority::new("authority");
     let identities: Vec<Identity> = ["localhost", "localhost"].map(|name| authority.signs(name)).into();
@@ -378,7 +378,7 @@ fn a_client_may_show_a_certificate_of_the_authority_and_no_other() {
 }
 
 #[test]
-fn a_client_may_end_its_stream_behind_a_handshake_in_which_its_certificate_is_asked_for() {
+fn a_client_may_end_its_stream_after_a_handshake_in_which_its_certificate_is_asked_for() {
     let dir = TempDir::new().expect("a temporary folder");
     let authority = Authority::new("authority");
     authority.signs("localhost").write(dir.path());

@@ -242,7 +242,7 @@ fn nothing_is_fetched_from_elsewhere_and_nothing_is_heavy() {
 }
 
 #[test]
-fn only_a_client_that_may_write_is_told_so() {
+fn only_a_client_that_may_write_sees_that_it_may() {
     let (dir, listing) = (Key::root(), listing(&["a".to_owned()], false));
     for writable in [true, false] {
         let html = document(&Page { writable, ..page(&dir, &listing) }, &listing);

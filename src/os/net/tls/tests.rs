@@ -569,7 +569,7 @@ fn a_certificate_of_a_client_is_verified_only_when_the_key_may_be_used_and_not_w
 }
 
 #[test]
-fn both_directions_go_on_with_new_keys_and_in_both_versions() {
+fn both_directions_continue_with_new_keys_and_in_both_versions() {
     let server = Server::new();
     for (versions, changes) in [(&rustls::version::TLS13, true), (&rustls::version::TLS12, false)] {
         let mut pair = server.pair(&Arc::new(support::tls::versions(&[versions])));

@@ -294,13 +294,13 @@ fn story(fails: Option<usize>, kills: &[usize]) -> usize {
 }
 
 #[test]
-fn no_power_cut_takes_back_an_offset_that_was_told() {
+fn no_power_cut_takes_back_an_offset_that_was_sent() {
     let images = story(None, &[]);
     assert!(images > 30, "{images}");
 }
 
 #[test]
-fn no_power_cut_after_a_kill_takes_back_an_offset_that_was_told() {
+fn no_power_cut_after_a_kill_takes_back_an_offset_that_was_sent() {
     for kills in [&[0][..], &[1], &[2, 3], &[4]] {
         story(None, kills);
     }
@@ -308,7 +308,7 @@ fn no_power_cut_after_a_kill_takes_back_an_offset_that_was_told() {
 
 /// Then the newest checkpoint is in the page cache only.
 #[test]
-fn no_power_cut_after_a_failed_sync_of_the_record_takes_back_an_offset_that_was_told() {
+fn no_power_cut_after_a_failed_sync_of_the_record_takes_back_an_offset_that_was_sent() {
     for fails in 0..7 {
         for kills in [&[][..], &[1], &[2], &[3]] {
             story(Some(fails), kills);

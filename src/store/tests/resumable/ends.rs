@@ -139,7 +139,7 @@ fn the_record_of_the_oldest_complete_upload_makes_place_for_a_new_one() {
 }
 
 #[test]
-fn there_is_space_for_two_of_three_uploads_and_one_is_told_so() {
+fn there_is_space_for_two_of_three_uploads_and_one_is_refused() {
     const MIB: u64 = 1024 * 1024;
     let dir = TempDir::new().unwrap();
     // The portable way reserves nothing on the real file system.

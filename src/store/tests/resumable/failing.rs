@@ -152,7 +152,7 @@ fn a_checkpoint_whose_sync_fails_moves_no_offset_and_a_full_disk_passes() {
 }
 
 #[test]
-fn an_upload_whose_making_is_not_durable_is_not_told() {
+fn an_upload_that_is_not_durable_is_not_reported() {
     for kind in [PART, RECORD, FOLDER, OTHER] {
         let mut watched = Watched::new(&StoreConfig::default());
         watched.fail(kind, Errno::NOSPC);
@@ -163,7 +163,7 @@ fn an_upload_whose_making_is_not_durable_is_not_told() {
 }
 
 #[test]
-fn a_commit_whose_syncs_fail_leaves_an_upload_to_go_on_with() {
+fn a_commit_whose_syncs_fail_leaves_an_upload_to_resume() {
     for kind in [PART, RECORD] {
         let mut watched = Watched::new(&StoreConfig::default());
         let (file, _) = watched.bench.part(f());
@@ -212,7 +212,7 @@ fn a_record_whose_sync_failed_is_written_again_before_it_is_believed() {
 }
 
 #[test]
-fn an_upload_made_anew_is_not_taken_for_as_durable_as_the_one_before() {
+fn an_upload_made_again_is_not_taken_for_as_durable_as_the_one_before() {
     let mut watched = Watched::new(&StoreConfig::default());
     let (file, _) = watched.bench.part(f());
     for offset in (30..=300).step_by(30) {
@@ -232,7 +232,7 @@ fn an_upload_made_anew_is_not_taken_for_as_durable_as_the_one_before() {
 }
 
 #[test]
-fn what_another_process_wrote_is_synced_before_it_is_told_or_written_over() {
+fn what_another_process_wrote_is_synced_before_it_is_reported_or_written_over() {
     let mut watched = Watched::new(&StoreConfig::default());
     let (file, _) = watched.bench.part(f());
     watched.bench.write_part(file, 0, 300);

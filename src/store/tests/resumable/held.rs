@@ -110,7 +110,7 @@ fn after_a_restart_unfinished_uploads_hold_what_they_held() {
 }
 
 #[test]
-fn a_length_that_is_told_late_is_refused_if_it_does_not_fit() {
+fn a_length_that_is_announced_late_is_refused_if_it_does_not_fit() {
     let (mut bench, _dir) = bench();
     let (file, _) = bench.part(new(Some(ID), hashed("d/f", None)));
     bench.write_part(file, 0, 100);

@@ -266,7 +266,7 @@ fn an_upload_of_unknown_length_learns_it_once() {
 }
 
 #[test]
-fn the_state_of_an_upload_is_told_as_it_was_made() {
+fn the_state_of_an_upload_is_returned_as_it_was_made() {
     in_each_mode(|mut bench, config| {
         let precondition =
             Precondition::All(Box::new([Precondition::Present, Precondition::NoneOf([Etag([1; 16])].into())]));
@@ -283,7 +283,7 @@ fn the_state_of_an_upload_is_told_as_it_was_made() {
 }
 
 #[test]
-fn an_upload_with_an_id_of_its_client_is_made_anew_if_it_is_of_something_else() {
+fn an_upload_with_an_id_of_its_client_is_made_again_if_it_is_of_something_else() {
     in_each_mode(|mut bench, _| {
         let others =
             [hashed("d/g", Some(LEN as u64)), hashed("d/f", Some(77)), put("d/f", Some(77), Precondition::None)];

@@ -19,7 +19,7 @@ fn two() -> (TempDir, Bench, Bench) {
 }
 
 #[test]
-fn an_upload_is_locked_while_another_store_is_attached_and_free_as_soon_as_that_lets_go() {
+fn an_upload_is_locked_while_another_store_is_attached_and_free_as_soon_as_that_detaches() {
     let (_dir, mut one, mut other) = two();
     let (file, _) = one.part(f());
     one.write_part(file, 0, 300);
@@ -189,7 +189,7 @@ fn a_writer_whose_upload_another_store_has_taken_over_does_not_remove_it() {
 }
 
 #[test]
-fn the_record_that_makes_place_is_not_one_that_another_store_has_made_anew() {
+fn the_record_that_makes_place_is_not_one_that_another_store_has_made_again() {
     for is_attached in [true, false] {
         let dir = TempDir::new().unwrap();
         let limits = || Fixed { uploads_kept_max: 2, ..Fixed::default() };

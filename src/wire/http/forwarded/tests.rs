@@ -186,7 +186,7 @@ fn two_fields_must_name_the_same_client() {
 }
 
 #[test]
-fn a_list_may_have_only_so_many_trusted_proxies_at_its_end() {
+fn the_trusted_proxies_at_the_end_of_a_list_are_bounded() {
     for (hops, wanted) in [(HOPS_MAX, "10.0.0.1"), (HOPS_MAX + 1, "refused"), (1000, "refused")] {
         let list = vec!["10.0.0.1"; hops].join(",");
         assert_eq!(named(&[&format!("X-Forwarded-For: {list}")]), wanted);

@@ -222,7 +222,7 @@ fn versions_are_two() {
 }
 
 #[test]
-fn methods_are_told_apart_by_case() {
+fn methods_differ_by_case() {
     for (name, method) in [
         ("GET", Method::Get),
         ("HEAD", Method::Head),
@@ -456,7 +456,7 @@ fn a_field_that_means_nothing_cannot_change_the_framing() {
 }
 
 #[test]
-fn connections_go_on_as_rfc_9112_says() {
+fn connections_persist_as_rfc_9112_says() {
     for (version, field, want) in [
         ("1.1", "", true),
         ("1.1", "Connection: close\r\n", false),
@@ -510,7 +510,7 @@ fn fields_are_bounded() {
 }
 
 #[test]
-fn http_is_told_by_its_first_line() {
+fn http_is_recognized_by_its_first_line() {
     for line in ["GET / HTTP/1.1", "GET / HTTP/1.0\r\n", "GET / HTTP/1.1\r", "PUT /a b HTTP/1.1\n"] {
         assert!(looks_like_http(line.as_bytes()), "{line:?}");
     }

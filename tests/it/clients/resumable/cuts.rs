@@ -41,37 +41,37 @@ fn survives(client: Client, breaks: &[(u64, Break)]) {
 
 #[test]
 #[ignore = "needs node, npm and a registry"]
-fn tus_js_goes_on_when_connections_are_cut() {
+fn tus_js_resumes_when_connections_are_cut() {
     survives(Client::TusJs, &CUTS);
 }
 
 #[test]
 #[ignore = "needs node, npm and a registry"]
-fn tus_js_goes_on_when_the_server_is_killed() {
+fn tus_js_resumes_when_the_server_is_killed() {
     survives(Client::TusJs, &KILLS);
 }
 
 #[test]
 #[ignore = "needs node, npm and a registry"]
-fn uppy_goes_on_when_connections_are_cut() {
+fn uppy_resumes_when_connections_are_cut() {
     survives(Client::Uppy, &CUTS);
 }
 
 #[test]
 #[ignore = "needs node, npm and a registry"]
-fn uppy_goes_on_when_the_server_is_killed() {
+fn uppy_resumes_when_the_server_is_killed() {
     survives(Client::Uppy, &KILLS);
 }
 
 #[test]
 #[ignore = "needs python3, pip and a registry"]
-fn tuspy_goes_on_when_connections_are_cut() {
+fn tuspy_resumes_when_connections_are_cut() {
     survives(Client::TusPy, &CUTS);
 }
 
 #[test]
 #[ignore = "needs python3, pip and a registry"]
-fn tuspy_goes_on_when_the_server_is_killed() {
+fn tuspy_resumes_when_the_server_is_killed() {
     survives(Client::TusPy, &KILLS);
 }
 
@@ -116,7 +116,7 @@ fn a_reply_that_is_lost_is_found_again() {
 
 #[test]
 #[ignore = "needs node, npm, python3, pip and a registry"]
-fn another_process_goes_on_with_what_one_gave_up() {
+fn another_process_resumes_what_one_gave_up() {
     let bench = Bench::new(&[]);
     let bytes = bench.file("f", 5_000_000);
     for (first, second) in

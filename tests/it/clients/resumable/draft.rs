@@ -50,7 +50,7 @@ fn offset(bench: &Bench, url: &str) -> u64 {
 
 #[test]
 #[ignore = "needs curl"]
-fn an_upload_in_one_request_is_announced_to_those_who_name_a_version() {
+fn an_upload_in_one_request_is_announced_to_clients_that_name_a_version() {
     let bench = Bench::new(&[]);
     let bytes = bench.file("f", 500_000);
     for method in ["POST", "PUT"] {
@@ -111,7 +111,7 @@ fn an_upload_in_parts_is_visible_at_its_end() {
 /// curl gives up in the middle; what it was told is where another one continues.
 #[test]
 #[ignore = "needs curl"]
-fn an_upload_that_was_cut_goes_on() {
+fn an_upload_that_was_cut_is_resumed() {
     let bench = Bench::new(&[]);
     let bytes = bench.file("f", 3_000_000);
     let (here, target) = (bench.dir.path().join("here"), bench.url("/a"));

@@ -61,7 +61,7 @@ fn a_secret_is_asked_for() {
 
 #[test]
 #[ignore = "needs node, npm and a registry"]
-fn an_upload_that_has_expired_is_started_anew() {
+fn an_upload_that_has_expired_is_started_again() {
     let bench = Bench::new(&["--upload-expiry", "1"]);
     let bytes = bench.file("f", 3_000_000);
     let report = bench.run(Client::TusJs, &["file=f", "chunk=1000000", "stop=1000000"]);
@@ -81,7 +81,7 @@ fn an_upload_that_has_expired_is_started_anew() {
 /// A second client is ahead of the first: the first is told where to continue.
 #[test]
 #[ignore = "needs node, npm, curl and a registry"]
-fn a_client_that_is_wrong_about_the_offset_is_told() {
+fn a_client_that_is_wrong_about_the_offset_is_refused_with_the_right_one() {
     let bench = Bench::new(&[]);
     let bytes = bench.file("f", 3_000_000);
     let report = bench.run(Client::TusJs, &["file=f", "chunk=1000000", "stop=1000000"]);

@@ -209,7 +209,7 @@ fn what_cannot_be_had_stops_the_start_with_a_reason() {
 // covers: sandbox
 #[test]
 #[ignore = "needs root"]
-fn root_becomes_the_user_that_it_is_told() {
+fn root_becomes_the_user_of_the_option() {
     const UID: u32 = 65_534;
     let (root, secret) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
     chown(root.path(), Some(UID), Some(UID)).expect("root gives it away");

@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_does_not_read_is_told_of_one_offset() {
+    fn a_client_that_does_not_read_is_sent_one_offset() {
         let (mut resumable, response) = appending("Upload-Draft-Interop-Version: 9\r\n");
         let heard = call_protocol(Phase::Serving, &Access::default(), |context| {
             for offset in [3, 6] {
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_named_no_version_is_told_of_no_offset() {
+    fn a_client_that_named_no_version_is_sent_no_offset() {
         let (mut resumable, response) = appending("");
         let heard = call_protocol(Phase::Serving, &Access::default(), |context| {
             resumable.saved(3, &response, context);

@@ -27,7 +27,7 @@ fn a_handshake_continues_after_a_step_that_another_thread_has_taken() {
 }
 
 #[test]
-fn a_client_is_told_of_a_mistake_that_another_thread_has_found() {
+fn a_client_gets_an_alert_for_a_mistake_that_another_thread_has_found() {
     let server = Server::new();
     let mut pair = server.pair(&config());
     // A first message that is empty.

@@ -34,7 +34,7 @@ const SLOW: u64 = 16 * MIB;
 
 const GROUPS: &str = "/sys/fs/cgroup/blkio";
 
-/// A control group with a slow disk. Whoever is in it goes back when it is dropped.
+/// A control group with a slow disk. Its processes go back when it is dropped.
 struct SlowDisk(PathBuf);
 
 impl SlowDisk {

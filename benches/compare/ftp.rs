@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use support::Task;
 
-/// Nobody takes longer unless it hangs.
+/// A server that takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A control connection that has logged in.

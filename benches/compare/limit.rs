@@ -31,7 +31,7 @@ const KEPT_LEN_MAX: u64 = 32 << 10;
 /// the kernel gives to TCP, and then everybody waits for timeouts.
 const UNSENT_MAX: usize = 1 << 30;
 const UNSENT_EACH_MAX: usize = 4 << 20;
-/// Whoever does not fit in asks again after a second, which is long for a crowd of thousands.
+/// A client that does not fit in asks again after a second, which is long for a crowd of thousands.
 const BACKLOG: i32 = 4096;
 /// Most that one `sendfile` moves.
 const SEND_LEN: usize = 1 << 30;

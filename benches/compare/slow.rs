@@ -74,7 +74,7 @@ pub fn round(peer: &Peer, extent: Extent) -> Vec<f64> {
     // Whole files: what the buffers held has been read, so CPU time and bytes are of the same.
     let cpu = peer.cpu() - before;
     let (more, fairness, waited) = middle.expect("they are too slow to end before");
-    // What it would take for those it left waiting is not known. A short round is over before that can be told.
+    // What it would take for those it left waiting is not known. A short round is over before that is known.
     assert!(
         fairness > 0.5 || extent == Extent::SHORT,
         "{} serves some and lets the others wait: Jain's index {fairness:.3} (it waited {waited:.1?} for its core)",

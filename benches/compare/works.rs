@@ -79,7 +79,7 @@ enum What {
     Put { len: u64, names: usize },
 }
 
-/// Who else than those that speak HTTP takes part.
+/// Which other servers than those of HTTP take part.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum With {
     Nobody,
@@ -277,7 +277,7 @@ impl Requests {
         }
     }
 
-    /// Large transfers, of which each connection does one; they are told as a whole.
+    /// Large transfers, of which each connection does one; they are reported as a whole.
     fn are_large(&self) -> bool {
         self.each == 1
     }

@@ -16,7 +16,7 @@ use crate::wire::{Reply, Wire};
 /// One thread of each kind, so that the n-th call is the same one every time.
 pub const ONE_OF_EACH: [&str; 4] = ["--io-workers", "1", "--sync-workers", "1"];
 
-/// Calls of the store: whatever they say, the peer is told in its dialect.
+/// Calls of the store: whatever they return, the peer gets an answer in its dialect.
 const STORE: [&str; 18] = [
     "openat2",
     "openat",
@@ -64,7 +64,7 @@ fn errors(thread: &str, call: &str) -> Vec<&'static str> {
     errors
 }
 
-/// The codes that a client may be told.
+/// The codes that a client may be sent.
 fn codes(error: &str) -> &'static [u16] {
     match error {
         "ENOSPC" | "EDQUOT" => &[507],

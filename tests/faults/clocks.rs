@@ -12,7 +12,7 @@ use support::client::{assert_same, content, staged, wait_until};
 
 const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
 
-/// The wall clock is only told, never waited for.
+/// The wall clock is only shown, no deadline depends on it.
 // covers: clock-back-across-crash clocks-jump
 #[test]
 #[ignore = "needs libfaketime and a release build"]
@@ -77,7 +77,7 @@ fn a_monotonic_clock_that_begins_late_is_as_good() {
     assert_eq!(server.end(), Some(0));
 }
 
-/// Who has sent all it should while the server was stopped is not told that it was too slow.
+/// A client that has sent all it should while the server was stopped is not refused as too slow.
 // covers: interrupted
 #[test]
 #[ignore = "needs a release build"]

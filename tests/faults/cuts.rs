@@ -17,7 +17,7 @@ const LONG: usize = 300_000;
 enum Change {
     /// A file that is on the disk for long.
     Move,
-    /// An upload whose bytes all are, and which only now ends.
+    /// An upload that ends now; all of its bytes were sent before.
     Upload,
 }
 

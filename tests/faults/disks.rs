@@ -33,7 +33,7 @@ pub fn while_full<T>(disk: &Mounted, leave: u64, full: impl FnOnce() -> T) -> T 
 }
 
 /// On a disk with less room than the upload: 507 or stored whole, the old file stays, nothing is
-/// left behind, reading continues, and all is well once there is room again.
+/// left over, reading continues, and all is well once there is room again.
 fn is_full_and_recovers(disk: &Mounted) {
     let root = disk.path().join("served");
     let server = Served::start(&root, &[]);
@@ -399,7 +399,7 @@ fn a_staging_directory_on_another_file_system_is_refused_at_the_start() {
     assert!(said.starts_with("exit status: 1") && said.contains("another file system"), "{said}");
 }
 
-/// Nothing can be moved into a directory whose project it is not of, so a file has to be of it from the beginning.
+/// A file can be moved into a directory only if it has the same project, so it has that project from the beginning.
 #[test]
 #[ignore = "needs root, loop devices, e2fsprogs, xfsprogs and a release build"]
 fn files_fall_under_the_project_of_their_directory() {

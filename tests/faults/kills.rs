@@ -51,7 +51,7 @@ fn dies_at_any_call(wire: Wire) {
             let told = converse(wire, server.address());
             let what = format!("killed at {call} #{nth} in {thread}");
             // Its last call may come only after the last reply; that of the log comes even later, perhaps
-            // while the tracer lets go.
+            // while the tracer detaches.
             let survives = all_served(&told) && !dies(&mut server);
             drop(strace);
             if survives && !server.has_ended() {

@@ -163,7 +163,7 @@ struct Canary {
     /// So often it went up and down.
     times: u64,
     slowest: Duration,
-    /// So often it was told to come again, as a disk that cannot follow makes everybody wait.
+    /// How often it was asked to come again, as all clients are while the disk does not keep up.
     put_off: u64,
 }
 
@@ -193,7 +193,7 @@ impl Canary {
     }
 }
 
-/// Runs `storm` beside a canary, whose work must continue; then everything must be as before.
+/// Runs `storm` beside a canary, which must keep working; then everything must be as before.
 fn beside_a_canary(options: &[&str], what: &str, storm: impl FnOnce(&Served)) {
     let root = dir();
     std::fs::write(root.path().join("large"), content(1, 8 << 20)).expect("a file");
@@ -327,7 +327,7 @@ fn a_server_with_few_descriptors_recovers_whenever_some_are_free() {
     for round in 0..5 {
         let crowd: Vec<_> =
             (0..200).map(|_| TcpStream::connect(server.address()).expect("the backlog takes it")).collect();
-        // They say nothing, and make room for others as they are let go.
+        // They send nothing, and make room for others when they are closed.
         let mut served = 0;
         wait_until("somebody is served", || {
             let Ok(mut stream) = TcpStream::connect(server.address()) else { return false };

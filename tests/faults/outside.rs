@@ -53,7 +53,7 @@ impl Strace {
         Self { child, out, _errors: errors }
     }
 
-    /// Lets go; what was seen, one line for each call.
+    /// Detaches, and returns what was seen, one line for each call.
     pub fn detach(mut self) -> String {
         // It has gone already if the process has.
         let _ = kill_process(Pid::from_child(&self.child), Signal::INT);
@@ -147,7 +147,7 @@ impl Drop for Mounted {
     fn drop(&mut self) {
         let _ = try_run(&["fsfreeze", "-u", &text(self.path())]);
         if try_run(&["umount", &text(self.path())]).is_err() {
-            // A server that a failed test left behind may still be in it for a moment.
+            // A server that a failed test has left may still be in it for a moment.
             let _ = try_run(&["umount", "-l", &text(self.path())]);
         }
     }

@@ -1,5 +1,5 @@
-//! Uploads in parts while the disk fails or the server dies: what was said to be safe stays, the client is told why
-//! it cannot continue, others are served, and the upload is gone on with as soon as the disk permits.
+//! Uploads in parts while the disk fails or the server dies: what was said to be safe stays, the client gets the
+//! reason why it cannot continue, others are served, and the upload is resumed as soon as the disk permits.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -23,7 +23,7 @@ const HALF: usize = 170_000;
 struct Upload {
     name: String,
     content: Vec<u8>,
-    /// The greatest offset it was told.
+    /// The greatest offset that the server has sent.
     told: usize,
     is_stored: bool,
     /// The codes that it was refused with.
@@ -53,7 +53,7 @@ impl Upload {
             return self.refused(&go);
         };
         self.safe(offset);
-        // What breaks off is told, if at all.
+        // A reply, if there is one, gives the reason.
         let _ = (&stream).write_all(&self.content[offset.min(end)..end]);
         let _ = stream.shutdown(Shutdown::Write);
         let told = line();
@@ -244,7 +244,7 @@ fn a_server_that_dies_at_any_call_of_an_upload_in_parts_loses_no_safe_byte() {
     assert_eq!(server.end(), Some(0));
 }
 
-/// The disk is full in the middle of an upload, whose length is known or not.
+/// The disk is full in the middle of an upload; its length is known or not.
 fn continues_once_there_is_space(disk: &Mounted) {
     let server = start(&disk.path().join("served"));
     server.client().put("/other", &content(1, 5000));

@@ -13,7 +13,7 @@ use crate::server::{Served, dir};
 use crate::wire::{Expects, Framing, Reply, Talker, Wire};
 use support::client::{assert_same, content, staged, wait_until};
 
-/// What the kernel says of a descriptor whose server was restarted, or has ended.
+/// What the kernel says of a descriptor after its server was restarted, or has ended.
 const ERRORS: [&str; 2] = ["ESTALE", "ENOTCONN"];
 
 /// Lets a call fail, counted in each thread.

@@ -95,7 +95,7 @@ impl Served {
                 samples.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
             };
             let none = (sum("filewharf_store_operations "), sum("filewharf_dialect_connections{")) == (0, 1);
-            // A worker that has told its result may still hold what it is about to close, and a sweep the directory
+            // A worker that has reported its result may still hold what it is about to close, and a sweep the directory
             // of all staging directories.
             let stagings = self.root.join(".filewharf/staging");
             let sweeps = self.open().iter().filter(|path| **path == stagings).count() > 1;
@@ -107,7 +107,7 @@ impl Served {
         descriptors
     }
 
-    /// Waits until every thread sleeps, and not only between two calls: a tracer that lets go in
+    /// Waits until every thread sleeps, and not only between two calls: a tracer that detaches in
     /// the middle of a call leaves a wrong result after.
     pub fn wait_until_asleep(&self) {
         wait_until("the server sleeps", || self.is_asleep());

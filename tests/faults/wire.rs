@@ -1,4 +1,4 @@
-//! What a client says and hears, in the line protocol and in HTTP: how a failure is told, and how it
+//! What a client says and hears, in the line protocol and in HTTP: how a failure is reported, and how it
 //! ends, differs between them. Nothing here knows what the requests are about.
 
 use std::io::{BufRead, BufReader, Read as _, Write as _};
@@ -41,7 +41,7 @@ impl Reply {
     }
 }
 
-/// How the length of an upload is told.
+/// How a client announces the length of an upload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
     Length,
@@ -54,7 +54,7 @@ pub enum Expects {
     Body,
     /// And its digest.
     BodyAndDigest,
-    /// Nothing, whatever length is told.
+    /// Nothing, whatever length is announced.
     Nothing,
 }
 
@@ -227,7 +227,7 @@ fn hear_http(reader: &mut impl BufRead, expects: Expects) -> (Reply, After) {
     }
 }
 
-/// A body in chunks; its digest, where one is told, must be right.
+/// A body in chunks; its digest, where there is one, must be right.
 fn chunks(reader: &mut impl BufRead) -> Result<Vec<u8>, Reply> {
     let mut body = Vec::new();
     let ends_here = |cut, body| match cut {

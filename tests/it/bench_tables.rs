@@ -1,4 +1,4 @@
-//! The figures and tables that benches report, with numbers whose answer is known.
+//! The figures and tables that benches report, from numbers with known results.
 
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
 //! Mutation tests. `mutants.txt` names defects that the tests must find: one at a time they are put into a
 //! copy of the sources, and the suite that is named for it must fail.
 //!
-//! `cargo test --test mutants -- --ignored --nocapture`; `MUTANT=words` runs those whose name has
-//! these words. Those of the suite `faults` need root and `strace`.
+//! `cargo test --test mutants -- --ignored --nocapture`; `MUTANT=words` runs those with these
+//! words in their name. Those of the suite `faults` need root and `strace`.
 //!
 //! ```text
 //! [ARGUMENTS OF cargo test]     the suite of the mutants below

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-/// Stands for any run of tokens whose brackets match, as short as possible.
+/// Stands for any run of tokens with matching brackets, as short as possible.
 const ANY: &str = "…";
 
 /// The places of the tokens of a source, without comments.
@@ -67,7 +67,7 @@ struct Function {
     body: Range<usize>,
 }
 
-/// Every function of a source whose tokens are given as texts.
+/// Every function of a source, given as the texts of its tokens.
 fn functions(words: &[&str]) -> Vec<Function> {
     let mut functions = Vec::new();
     let mut types: Vec<(Range<usize>, &str)> = Vec::new();

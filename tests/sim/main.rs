@@ -5,7 +5,7 @@
 //! | module | what |
 //! |---|---|
 //! | `run` | one seed from start to end; what must hold at every turn, after a crash, at the end |
-//! | `world` | the virtual clock, what happens when, which events the server is told of |
+//! | `world` | the virtual clock, what happens when, which events the server receives |
 //! | `clients` | one file per dialect: goals; and how clients misbehave |
 //! | `resumable` | what was said of uploads in parts |
 //! | `model` | what each name may hold; judges every read and every crash |

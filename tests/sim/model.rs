@@ -21,7 +21,7 @@ pub enum Fate {
     Acked,
     /// The server said that something went wrong in itself: done or not, it is over.
     Unsure,
-    /// Nobody will say: it may still happen.
+    /// No answer will come: it may still happen.
     Lost,
     /// Nothing was changed, it was said.
     Refused,

@@ -68,7 +68,7 @@ pub struct World {
     /// The server slept, and nothing will ever wake it.
     pub stuck: bool,
     pub calm: bool,
-    /// The server has been told to end.
+    /// The server has been sent the signal to end.
     pub signalled: bool,
 }
 
@@ -204,7 +204,7 @@ impl World {
     /// The server waits for something to happen, at most this long; `None` for ever.
     fn wait_us(&mut self, timeout_us: Option<u64>, events: &mut Vec<Event>) {
         self.wake_touched();
-        // Whoever waits for ever is woken for nothing now and then, so that a run can be judged.
+        // A wait without a limit ends without an event now and then, so that a run can be judged.
         let mut limit = self.now_us + timeout_us.map_or(WAIT_MAX_US, |timeout| timeout.min(WAIT_MAX_US));
         let cost = self.rng.below(40);
         self.pass_until(self.now_us + cost);

@@ -137,7 +137,7 @@ fn unswept(staging: &Path, pid: u32) -> Option<Violation> {
     }
 }
 
-/// The sweep at the start leaves no part whose record is gone.
+/// The sweep at the start leaves no part without its record.
 fn parts_without_record(uploads: &Path) -> Option<Violation> {
     let entries = fs::read_dir(uploads).into_iter().flatten().flatten();
     let mut parts = entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == "part"));

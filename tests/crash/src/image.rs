@@ -55,7 +55,7 @@ fn pieces(offset: u64, len: usize, page: usize) -> impl Iterator<Item = (u64, us
     })
 }
 
-/// What the disk was told, and what happened beside it, in order.
+/// The writes and flushes of the disk, and the events between them, in order.
 #[derive(Debug)]
 pub enum Record {
     Write {

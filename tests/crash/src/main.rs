@@ -6,8 +6,8 @@
 //! there, the disk is put together as a power cut would have left it, mounted, and served again.
 //! Some are cut a second time, in the middle of that recovery.
 //!
-//! A check that cannot fail proves nothing: the same is done first with a server whose syncs of
-//! directories, then of files, do nothing, and these must be caught.
+//! A check that cannot fail proves nothing: the same is done first with a server in which the syncs
+//! of directories, then of files, do nothing, and these must be caught.
 //!
 //! | module | what |
 //! |---|---|
@@ -18,7 +18,7 @@
 //! | `story` | what clients do, and what they may find afterwards |
 //! | `workload` | the clients |
 //! | `parts` | uploads in parts, and what may be found of them |
-//! | `joins` | the same of uploads that are joined from others |
+//! | `joins` | the same of uploads that are concatenated from others |
 //! | `examine` | one image |
 //! | `report` | what is kept of a bad one |
 //!
@@ -62,7 +62,7 @@ const CUT_AGAIN: u64 = 4;
 const CONTROL_ROUNDS_MAX: usize = 10;
 /// One of this many images more is made of a run with the portable calls.
 const PORTABLE_SHARE: usize = 4;
-/// Violations that are told in full.
+/// Violations that are printed in full.
 const TOLD_MAX: usize = 10;
 
 const USAGE: &str = "usage: filewharf-crash SERVER-BINARY [IMAGES [CONTROL-IMAGES [SEED [FILE-SYSTEM]]]]
@@ -225,7 +225,7 @@ fn replay(
     Ok(())
 }
 
-/// What clients had been told of their uploads in parts.
+/// The states of uploads in parts that the server had reported to clients.
 fn told_before(records: &[Record]) -> Vec<ToldOf> {
     let told = records.iter().filter_map(|record| match record {
         Record::Note(Event::Told { line, upload, told }) => Some(((*line, *upload), *told)),

@@ -1,5 +1,5 @@
 //! Uploads in parts: clients that are cut off again and again, and continue after what is safe. No power cut may take
-//! back an offset that was told, nor give a name a content that is not whole.
+//! back an offset that was reported, nor give a name a content that is not whole.
 
 use std::net::SocketAddr;
 use std::thread;
@@ -19,7 +19,7 @@ const JOINERS: usize = 3;
 const PARTS_MAX: u64 = 6;
 /// Several checkpoints fit into one part: see `server::Server::start`.
 const LEN_MAX: u64 = 300 << 10;
-/// This many uploads that are not complete are gone on with on each image.
+/// This many uploads that are not complete are resumed on each image.
 const GONE_ON_MAX: usize = 2;
 
 /// One upload, and where its connections end.
@@ -99,7 +99,7 @@ impl Plans {
         paths.filter_map(|path| Some((path.clone(), visible.remove(path)?))).collect()
     }
 
-    /// Judges what is visible of these uploads, and what the server says of them; some are gone on with.
+    /// Judges what is visible of these uploads, and what the server says of them; some are resumed.
     pub fn judge(
         &self,
         told: &[ToldOf],
@@ -188,7 +188,7 @@ impl Upload {
             (_, Some(found)) if !is_whole(found) => Wrong::Torn,
             (Some(Told::Complete), None) => Wrong::Lost,
             (_, None) if state == Some(Told::Complete) => Wrong::Lost,
-            // It is as far as was told, or further.
+            // It is as far as was reported, or further.
             _ if state >= told => return None,
             _ => Wrong::Fell,
         };

@@ -29,7 +29,7 @@ pub enum Change {
     MakeDir { path: String },
 }
 
-/// How the length of an upload is told.
+/// How a client announces the length of an upload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
     Length,
@@ -58,7 +58,7 @@ pub enum Event {
     Acked { line: usize, change: usize },
     /// The upload that is made after each recovery was acknowledged before this.
     AckedAfterCut,
-    /// A client was told how far an upload in parts is.
+    /// The server has reported to a client how far an upload in parts is.
     Told { line: usize, upload: usize, told: Told },
 }
 
@@ -66,7 +66,7 @@ pub enum Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Node {
     File(Content),
-    /// Only those that were asked for; directories made on the way are not told.
+    /// Only those that were asked for; directories made on the way are not recorded.
     Dir,
 }
 
@@ -97,7 +97,7 @@ impl Plan {
     }
 }
 
-/// Every name ends in a part that tells whose it is, even if a directory above it was moved.
+/// Every name ends in a part that says which line made it, even if a directory above it was moved.
 fn next(line: usize, n: usize, own: &Own, random: &mut Random) -> Change {
     let files: Vec<&String> = own.iter().filter(|(_, node)| **node != Node::Dir).map(|(path, _)| path).collect();
     let dirs: Vec<&String> = own.iter().filter(|(_, node)| **node == Node::Dir).map(|(path, _)| path).collect();
@@ -155,7 +155,7 @@ fn is_hot(path: &str) -> bool {
     path.rsplit('/').next().is_some_and(|name| name.starts_with("hot-"))
 }
 
-/// Whose name is it? `None` for directories that were made on the way.
+/// The line that made this name; `None` for directories that were made on the way.
 fn line_of(path: &str) -> Option<usize> {
     path.rsplit('/').next()?.split_once('-')?.0.parse().ok()
 }
@@ -208,7 +208,7 @@ pub enum Wrong {
     Torn,
     /// A version older than the acknowledged one.
     Stale,
-    /// Less is safe of an upload than was told.
+    /// Less is safe of an upload than was reported.
     Fell,
     /// Acknowledged as deleted or moved, and there again.
     Returned,
@@ -216,7 +216,7 @@ pub enum Wrong {
     Vanished,
     /// What a move under way was to replace is gone, and the moved is still where it was.
     TargetGone,
-    /// Left in the staging directory, or told by a listing that should not.
+    /// Left in the staging directory, or in a listing that must not have it.
     Unswept,
 }
 

@@ -136,7 +136,7 @@ pub struct Seen {
     begun: BTreeMap<Load, u64>,
     /// First status of a reply, or 0 of a connection that was ended without one.
     told: BTreeMap<(Load, u16), u64>,
-    /// Connections that were told that a limit is reached, in any reply.
+    /// Connections on which a reply said that a limit is reached.
     limited: u64,
 }
 
@@ -202,7 +202,7 @@ enum End {
     /// In the usual order.
     Close,
     Reset,
-    /// The server is never told.
+    /// Without a packet: the server sees no end.
     Vanish,
 }
 

@@ -450,7 +450,7 @@ fn torment(soak: &Soak, mut server: Served, disk: &Path, length: Duration, seed:
 fn rest(soak: &Soak, server: &Served) -> Use {
     soak.rests.store(true, SeqCst);
     let _nobody_works = soak.work.write().unwrap_or_else(PoisonError::into_inner);
-    // Uploads whose clients have gone may still be at the disk.
+    // Uploads of clients that have closed may still be at the disk.
     let descriptors = server.descriptors_at_rest_says(soak.address(Dialect::Http));
     // With no connection: what it started with. New directories that are not durable stay open.
     server.assert_back_to(descriptors, "at rest");

@@ -1,4 +1,4 @@
-//! The dialects of the older systems, whose clients prove nothing: what anybody may do holds for them.
+//! The dialects of the older systems. Their clients prove nothing: they have the rights of anybody.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -6,7 +6,7 @@ use crate::access::oracle::{Line, all_rights, has_rule_under, rights, text};
 use crate::access::{http, line, put_http, rig};
 use support::rig::Rig;
 
-/// What a caller is told.
+/// The kind of answer that a caller gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Told {
     Done,

@@ -1,4 +1,4 @@
-//! Who may do what by an access file: the sessions of all dialects on the platform in memory.
+//! The rights of callers by an access file: the sessions of all dialects on the platform in memory.
 
 mod credentials;
 mod drop_boxes;

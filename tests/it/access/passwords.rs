@@ -1,4 +1,4 @@
-//! Users with passwords: the check off the loop in the middle of a conversation, its bounds, and what is told of it.
+//! Users with passwords: the check off the loop in the middle of a conversation, its bounds, and the answers.
 //! And signed links, which need no check.
 
 use std::sync::Arc;

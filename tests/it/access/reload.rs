@@ -154,7 +154,7 @@ fn every_request_about_a_resumable_upload_needs_the_rights_at_its_name() {
     for (name, refused) in [("bob", 403), ("", 401), ("ci", 403)] {
         for method in ["PATCH", "HEAD", "GET", "DELETE"] {
             let body = if method == "PATCH" { "xx" } else { "" };
-            // A client that asks where to continue is told nothing that it would take for the end of the upload.
+            // A client that asks where to continue gets no answer that it would take for the end of the upload.
             let refused = if (name, method) == ("", "HEAD") { 0 } else { refused };
             assert_eq!(tus(&mut rig, name, method, &id, 0, body), refused, "{name} {method}");
         }
@@ -167,7 +167,7 @@ fn every_request_about_a_resumable_upload_needs_the_rights_at_its_name() {
     }
     rig.replace_rules(allow("allow anna c /a\nallow @ r /a\nallow bob rlcwd /b"));
     assert_eq!(tus(&mut rig, "anna", "PATCH", &id, 2, "cd"), 204);
-    // Somebody else stores a file of that name meanwhile: it may not be replaced.
+    // Another client stores a file of that name meanwhile: it may not be replaced.
     rig.place("a/f", b"of another");
     assert_eq!(tus(&mut rig, "anna", "PATCH", &id, 4, "ef"), 412);
     assert_eq!(rig.file("a/f").as_deref(), Some(&b"of another"[..]));
@@ -204,7 +204,7 @@ fn a_resumable_upload_into_a_drop_box_continues_under_its_own_name() {
         assert!(dropped.len() == 1 && dropped[0].ends_with(".txt"), "{dropped:?}");
     }
     assert_eq!(rig.file("drop/f.txt").as_deref(), Some(&b"there"[..]));
-    // A client that missed the answer and says what it has is told that it is there, and no other is.
+    // A client that missed the answer and sends the digest learns that its file is there; other clients learn nothing.
     let digest: String = Sha256::digest("ghijkl").iter().map(|byte| format!("{byte:02x}")).collect();
     let ask = |token: &str| format!("PUT 6 resume={token} sha256={digest} /drop/g.txt\n");
     let (first, rest) = line(&mut rig, "ci", &(ask("another-token") + "ghijkl"));

@@ -67,7 +67,7 @@ fn run(script: &str, words: &[&str]) {
     let mut command = Command::new("python3");
     command.arg(scripts.join(script)).args(words);
     command.arg(Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("page"));
-    // The script ends the browser when it is told to end; a pipe that closes tells it.
+    // The script ends the browser when its standard input closes.
     let mut script = command.stdin(Stdio::piped()).spawn().expect("python3 can be run");
     let told = script.stdin.take().expect("a pipe");
     let (ended, end) = mpsc::channel();

@@ -165,7 +165,7 @@ fn curl_stores_and_fetches_over_tls() {
     fs::write(bench.here("down"), &bytes[..12_345_678]).expect("a file");
     assert_eq!(curl(&["-C", "-", "-o", "down", &up]).0, 206);
     assert_same(&fs::read(bench.here("down")).expect("resumed"), &bytes, "curl -C -");
-    // HTTP/2 is asked for and not had, one connection serves both, and without its authority nobody is trusted.
+    // HTTP/2 is asked for and not had, one connection serves both, and without its authority the server is not trusted.
     let twice =
         ["-sS", "--http2", "--cacert", "ca.pem", "-o", "one", "-o", "two", "-w", "%{http_version} %{num_connects};"];
     assert_eq!(bench.run("curl", &[&twice[..], &[&up, &up]].concat()), (0, b"1.1 1;1.1 0;".to_vec()));
@@ -249,14 +249,14 @@ fn haproxy_passes_tls_through_and_says_which_client_it_is() {
         let fetched = bench.curl(&["--cacert", "ca.pem", "--interface", "127.0.0.5", &url]);
         assert_same(&fetched.1, &bytes, name);
     }
-    // Without the header of the proxy, nobody is served.
+    // Without the header of the proxy, no client is served.
     let direct = bench.run("curl", &["-sS", "-m", "60", "--cacert", "ca.pem", &format!("https://{server}/one")]);
     assert!(direct.0 != 0 && direct.1.is_empty());
     encrypted.server.end();
 }
 
-/// Findings of the auditor that are about the certificate of a test: nobody has signed it whom the system trusts, nobody
-/// can revoke it, and it never ends.
+/// Findings of the auditor that are about the certificate of a test: it is not signed by an
+/// authority that the system trusts, it cannot be revoked, and it does not expire.
 const OF_THE_TEST: [&str; 7] = [
     "cert_chain_of_trust",
     "cert_trust",

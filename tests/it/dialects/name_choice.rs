@@ -76,7 +76,7 @@ fn a_silent_upload_keeps_no_client_waiting() {
     assert_eq!(ask(&mut rig, b"3c.txt:PUT", b"hello"), b"Done");
     assert!(!silent.is_closed() && !half.is_closed());
     rig.pass(Duration::from_secs(120));
-    // Closed by then; and let go when they have not closed either.
+    // The server has closed its half by then; and all of it when the client has not closed either.
     rig.pass(Duration::from_secs(5));
     assert!(silent.is_reset() && half.is_gone());
     assert_eq!(rig.file("c.txt").as_deref(), Some(&b"hello"[..]));

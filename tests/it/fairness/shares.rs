@@ -14,7 +14,7 @@ const TURN: usize = 64 * 1024;
 const CLIENT: usize = 4 * 1024;
 const LONG: usize = 4 << 20;
 
-/// A server whose turns are what all of them wait for.
+/// A server in which all clients wait for their turns only.
 fn rig(window: usize) -> Rig {
     let limits = Limits::default().with(|l| {
         (l.fixed.turn_bytes, l.fixed.turn_bytes_shared, l.fixed.turn_bytes_client) = (TURN, TURN, CLIENT);

@@ -1,4 +1,4 @@
-//! Downloads of a crowd whose readers take their time, or do not: more than share the wide lane, so that
+//! Downloads of many clients, with slow and fast readers: more than share the wide lane, so that
 //! some are in the slow one, enter it and leave it, and wait for room again after a file has ended.
 
 use std::io::{ErrorKind, Read as _, Write as _};

@@ -1,5 +1,5 @@
 //! Never stale: a change of a file that ended before the last byte of a request was sent is seen by
-//! that request, whoever made the change and in whatever way, while the server is busy with others
+//! that request, however the change was made, while the server is busy with others
 //! that ask for the same file.
 //!
 //! The head of each request is sent in two halves, and the change falls between them: the server may
@@ -103,7 +103,7 @@ fn put_a_link_in_the_way(root: &Path, n: u32) -> Option<Vec<u8>> {
     Some(fs::read(root.join(NAME)).expect("a file"))
 }
 
-/// Asks for the file again and again until it is told to stop, and does not look at the answers.
+/// Asks for the file again and again until `stop` is set, and does not look at the answers.
 fn ask_on_and_on(address: SocketAddr, stop: &AtomicBool) {
     let mut buffer = vec![0; 1 << 16];
     while !stop.load(Ordering::Relaxed) {

@@ -1,5 +1,5 @@
-//! Who comes first is left to chance, and whoever it was: nothing leaves the root, nothing that was
-//! acknowledged is missing, and of those that exclude each other one is told so.
+//! Requests race, and in every order: nothing leaves the root, nothing that was acknowledged is
+//! missing, and of two that exclude each other one is refused.
 
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -22,9 +22,9 @@
 //! < bytes                  the client hears
 //! < EOF                    the server closes
 //! < RESET                  the server closes with a reset
-//! ~ 250                    so many milliseconds pass in silence
-//! | wait                   what was heard so far must have been heard before the client goes on
-//! | drain                  the server is told to end
+//! ~ 250                    this many milliseconds pass in silence
+//! | wait                   what was heard so far must have been heard before the client continues
+//! | drain                  the server gets the signal to end
 //! | again                  what was heard so far must have been heard; the client comes again, and its old
 //!                          connection stays as it is
 //! ? name content           a file that must be there at the end

@@ -23,7 +23,7 @@
 //! {limit}             Upload-Limit
 //! {problem TYPE|TITLE|MORE}  type, nosniff, length, the end of the head, and the problem in JSON
 //! {upload 3}          the id of the third upload made
-//! {expires}           Upload-Expires of an upload that was just gone on with
+//! {expires}           Upload-Expires of an upload that was just resumed
 //! {exposed}           the fields that a permitted page of another site may read
 //! ```
 

@@ -18,7 +18,7 @@ pub trait World {
     /// The client closes its half.
     fn finish(&mut self);
     fn pass(&mut self, time: Duration);
-    /// The server is told to end.
+    /// The server gets the signal to end.
     fn drain(&mut self);
     /// Everything the server has said.
     fn heard(&self) -> Vec<u8>;

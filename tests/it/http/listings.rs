@@ -10,7 +10,7 @@ use support::rig::{Damage, Mode, Rig};
 
 const FILES: usize = 2300;
 
-/// A server whose slots hold about this much of a reply, with a directory that needs many of them.
+/// A server with slots that hold about this much of a reply, and a directory that needs many of them.
 fn many(chunk_bytes: usize) -> Rig {
     let mut rig = server(Limits::default().with(|l| l.fixed.chunk_bytes = chunk_bytes));
     for n in 0..FILES {
@@ -19,7 +19,7 @@ fn many(chunk_bytes: usize) -> Rig {
     rig
 }
 
-/// A server whose clients have little room.
+/// A server with clients that have small receive buffers.
 fn slow_reader(limits: Limits) -> Rig {
     let listening = Listening::new(Kind::Http, &[], 0).expect("no options");
     Rig::speaking(listening, Mode { window: 1000, ..Mode::PLAIN }, limits, Access::default())

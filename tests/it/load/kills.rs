@@ -1,5 +1,5 @@
 //! `kill -9` in the middle of many uploads, again and again: what was acknowledged is there whole,
-//! nothing partial is ever visible, and what the dead process left behind is swept.
+//! nothing partial is ever visible, and what the dead process has left is swept.
 //!
 //! `cargo test --release --test it -- --ignored --nocapture storm`
 #![allow(

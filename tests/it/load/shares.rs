@@ -83,7 +83,7 @@ impl Client {
     }
 }
 
-/// Moves bytes on all connections until it is told to end, and counts them.
+/// Moves bytes on all connections until `ended` is set, and counts them.
 fn run(clients: &mut [Client], way: Way, moved: &AtomicU64, ended: &AtomicBool) {
     let mut buffer = vec![0; 1 << 20];
     while !ended.load(Ordering::Relaxed) {

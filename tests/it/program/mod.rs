@@ -423,7 +423,7 @@ fn one_file_takes_the_name_of_the_target() {
     program.end();
 }
 
-/// Runs a command whose standard error is a terminal; returns what was shown there.
+/// Runs a command with a terminal as standard error; returns what was shown there.
 #[cfg(target_os = "linux")]
 fn on_a_terminal(arguments: &[&str]) -> String {
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};

@@ -1,5 +1,5 @@
-//! What happens to a whole process: it is stopped while clients come, it is started again at once, nobody
-//! reads its log.
+//! What happens to a whole process: it is stopped while clients come, it is started again at once, its
+//! log is not read.
 
 use std::fs;
 use std::io::Read as _;

@@ -1,4 +1,4 @@
-//! HTTP proxies that say in each request for which client it is: whose word counts, and what the client then counts
+//! HTTP proxies that say in each request for which client it is: which are believed, and what the client then counts
 //! for. In virtual time.
 
 use std::sync::Arc;
@@ -161,7 +161,7 @@ fn a_client_that_guesses_is_slowed_down_and_not_the_others_behind_its_proxy() {
         assert_eq!(ask(&mut rig, 5, "wrong"), "401");
         assert_eq!(ask(&mut rig, 6, "s3cret"), "404");
     }
-    // Also a right guess is not told, but for one now and then.
+    // A right guess is refused like a wrong one, except for one now and then.
     assert_eq!(ask(&mut rig, 5, "wrong"), "401");
     for _ in 0..3 {
         assert_eq!(
@@ -420,7 +420,7 @@ fn the_user_that_a_trusted_proxy_names_is_the_caller_of_that_request_only() {
     let said = String::from_utf8_lossy(&proxy.heard()[before..]).into_owned();
     let statuses: Vec<_> = said.split("HTTP/1.1 ").skip(1).map(|reply| reply[..3].to_owned()).collect();
     assert_eq!(statuses, ["200", "401", "200", "403"]);
-    // An upload of anna, and one of nobody after it.
+    // An upload of anna, and after it one without a name.
     let mut heard = proxy.heard().len();
     rig.send(&proxy, &put("Remote-User: anna\r\n", "home/anna/new", 5));
     rig.send(&proxy, b"hello");

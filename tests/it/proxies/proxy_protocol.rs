@@ -1,4 +1,4 @@
-//! Listeners for proxies: the header of the PROXY protocol decides whose a connection is, and only from addresses
+//! Listeners for proxies: the header of the PROXY protocol decides the client of a connection, and only from addresses
 //! that are named. In virtual time.
 
 use std::time::Duration;
@@ -216,7 +216,7 @@ fn connections_that_have_not_shown_a_client_count_among_all() {
     assert!(is_refused(&rig.connect()));
     rig.pass(head_timeout);
     assert!(silent.iter().all(Peer::is_gone));
-    // Above the share of its address, a client is told so in its dialect.
+    // Above the share of its address, a client is refused in its dialect.
     let second = comes(&mut rig, 1, b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n");
     assert!(second.heard().starts_with(b"HTTP/1.1 429 "), "{}", second.heard().escape_ascii());
     rig.finish(&second);

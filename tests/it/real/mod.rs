@@ -1,5 +1,5 @@
 //! The real platform, held still: real sockets, a real directory, real disk workers, and clocks that
-//! move only when a test moves them. One client, whose bytes the test follows through the kernel, so
+//! move only when a test moves them. The test follows the bytes of one client through the kernel, so
 //! that nothing here guesses how long something takes.
 //!
 //! Three things are put between the reactor and the system, so that a conversation reads the same as

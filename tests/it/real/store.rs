@@ -16,7 +16,7 @@ use support::rig::STARTED_S;
 
 /// When every directory was changed.
 const FOLDER_MTIME: i64 = 1_600_000_000;
-/// Nobody's connection.
+/// No connection: operations of the test itself.
 const NOBODY: ConnId = ConnId::new(0, 0);
 
 impl StillPlatform {

@@ -161,8 +161,8 @@ fn an_interrupted_call_is_made_again() {
     }
 }
 
-/// A process that was stopped for a while, or a machine that was, ended everybody whose deadline
-/// had passed meanwhile, though all that they owed had come.
+/// A process that was stopped for a while, or a machine that was, closed all connections with a
+/// deadline that had passed meanwhile, though their bytes had arrived.
 #[test]
 fn deadlines_that_passed_while_the_loop_did_not_run_wait_for_what_came_meanwhile() {
     let limits = Limits::default().with(|l| l.live.head_timeout = Duration::from_secs(5));

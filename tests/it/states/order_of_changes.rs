@@ -84,7 +84,7 @@ fn a_move_that_waits_for_its_source_keeps_its_place_among_the_changes_of_its_tar
     assert_eq!((rig.file("from"), rig.file("to")), (None, Some(b"222".to_vec())));
 }
 
-/// An upload whose length is not announced, as those of `ffmpeg` are.
+/// An upload without an announced length, as those of `ffmpeg` are.
 fn chunked(key: &str, body: &[u8]) -> Vec<u8> {
     let mut request =
         format!("PUT {key} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n").into_bytes();

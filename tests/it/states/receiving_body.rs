@@ -121,7 +121,7 @@ fn what_is_held_for_a_slow_disk_belongs_to_the_upload_that_its_stream_ends() {
 }
 
 /// An upload had been refused, and removing its staging file took the disk longer than a message
-/// may stop half-way: the peer was told that it is too slow, unasked, and let go. Found by the
+/// may stop half-way: the peer was refused as too slow although it was not asked for bytes, and closed. Found by the
 /// simulator.
 #[test]
 fn a_disk_that_takes_long_to_remove_a_staging_file_ends_no_client() {

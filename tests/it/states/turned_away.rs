@@ -8,7 +8,7 @@ use filewharf::dialect::{Kind, Listening};
 
 use support::rig::{Mode, Rig};
 
-/// A client that is told nothing takes a plain end for success. Found by the simulator.
+/// A client that gets no answer takes a plain end for success. Found by the simulator.
 // covers: too-many-connections
 #[test]
 fn a_connection_that_is_turned_away_without_a_reply_sees_a_reset() {

@@ -1,4 +1,4 @@
-//! The built binary as a client over TLS: whom it trusts, what it says of everyone else, and connections that break
+//! The built binary as a client over TLS: which servers it trusts, its errors for the others, and connections that break
 //! off.
 
 use std::fs;
@@ -259,7 +259,7 @@ fn a_server_that_made_its_certificate_is_reached_under_every_name_that_it_was_gi
     for ip in filewharf::os::net::of_interfaces().into_iter().filter(std::net::IpAddr::is_ipv4) {
         run_well(&["ls", &format!("tls://{ip}:{port}"), "--ca", &ca]);
     }
-    // The line that the client is told to type is one that works.
+    // The command that the message names works.
     let told = run(&["ls", &format!("tls://127.0.0.8:{port}"), "--ca", &ca]);
     let told = stderr(&told);
     let pin = told.trim().rsplit(' ').next().expect("a fingerprint").to_owned();
@@ -267,7 +267,7 @@ fn a_server_that_made_its_certificate_is_reached_under_every_name_that_it_was_gi
     run_well(&["ls", &format!("tls://127.0.0.8:{port}"), "--fingerprint", &pin]);
     let log = ends_with_log((server, log));
     assert!(log.contains(&format!("--ca {ca}, or --fingerprint {pin}")) && !log.contains("is not for"), "{log}");
-    // It is kept, and what it is not for is told.
+    // It is kept, and the log names the addresses that it is not for.
     let log = ends_with_log(serve(&["--tls-name", "files.example", "--tls-name", "new.example"]));
     assert!(log.contains(&format!("--fingerprint {pin}")) && log.contains("is not for new.example: remove"), "{log}");
 }

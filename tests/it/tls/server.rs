@@ -20,7 +20,7 @@ use tempfile::TempDir;
 use crate::program::logging;
 use crate::served::with_identity;
 
-/// A server whose first listener is this one.
+/// A server with this as its first listener.
 fn serving(listen: &str, change: impl FnOnce(Builder) -> Builder) -> Running {
     let listen: Listen = listen.parse().expect("an address");
     Running::with(|builder| {

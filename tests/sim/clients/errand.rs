@@ -30,7 +30,7 @@ pub struct Errands {
 /// Bytes that no other write has. They begin like a picture, so that no dialect takes them for a
 /// part of a name or of a number.
 pub fn content(rng: &mut Rng, len_max: u64) -> Content {
-    // Lengths whose digits cannot be taken for a shorter size and the first bytes of a file.
+    // Lengths with digits that cannot be taken for a shorter size and the first bytes of a file.
     let len = match rng.below(3) {
         0 => rng.range(20..=99),
         1 => rng.range(300..=999).min(len_max.max(99)),

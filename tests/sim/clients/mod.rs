@@ -52,7 +52,7 @@ fn make(listener: usize, number: usize, hostile: bool) -> Box<dyn Client> {
         5 => Box::new(name_choice::NameChoice::new(number)),
         7 => Box::new(http::Http::new(number)),
         0 if number.is_multiple_of(3) => Box::new(resume::Resume::new(number)),
-        // What it speaks is told by its first line.
+        // Its dialect is recognized by its first line.
         8 if number.is_multiple_of(2) => Box::new(http::Http::new(number)),
         _ => Box::new(line::Line::new(number)),
     }

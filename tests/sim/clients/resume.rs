@@ -17,7 +17,7 @@ struct Upload {
     token: String,
     key: Rc<str>,
     content: Content,
-    /// Its length is told only by its end.
+    /// Its length is known only at its end.
     is_chunked: bool,
     is_hashed: bool,
     is_calm: bool,

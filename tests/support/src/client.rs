@@ -151,7 +151,7 @@ impl Client {
         self.line()
     }
 
-    /// A request whose reply must begin so.
+    /// Sends a request; its reply must begin so.
     #[track_caller]
     pub fn expect(&mut self, request: &str, reply: &str) -> String {
         let line = self.ask(request);

@@ -92,7 +92,7 @@ fn http_len(head: &[u8]) -> Option<u64> {
     if !head.starts_with(b"HTTP/1.1 20") {
         return None;
     }
-    // Whoever drives a server must not be the slower of the two: a field is looked at, not read.
+    // A driver must not be slower than the server: a field is looked at, not read.
     let mut rest = head;
     while let Some(at) = memchr::memchr(b'\n', rest) {
         rest = &rest[at + 1..];

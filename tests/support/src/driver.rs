@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(180);
 struct Line {
     stream: TcpStream,
     work: Option<Work>,
-    /// An end of the stream was told of, which no event repeats.
+    /// An end of the stream was reported, which no event repeats.
     ended: bool,
 }
 
@@ -57,7 +57,7 @@ pub enum Loss {
     IsExpected,
 }
 
-/// Told of every request.
+/// What the source of tasks is called with.
 pub enum Step<'a> {
     /// The next task for this connection; `None` means it has done its part.
     Next(usize),
@@ -246,7 +246,7 @@ impl Line {
         loop {
             let (head, body) = work.outgoing();
             if head.is_empty() && body.is_empty() {
-                // What was said to the first bytes of a long request may have been told of before the last.
+                // The answer to the first bytes of a long request may have been reported before the last were sent.
                 if sent == 0 && work.sent > 0 && is_told {
                     return Drive::Blocked;
                 }
@@ -284,7 +284,7 @@ impl Line {
     }
 }
 
-/// Every connection does `each` tasks, told by connection and number.
+/// Every connection does `each` tasks, made from its index and the number of the task.
 pub fn each(each: usize, mut task: impl FnMut(usize, usize) -> Task) -> impl FnMut(Step<'_>) -> Option<Task> {
     let mut given: Vec<usize> = Vec::new();
     move |step| {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-/// Many durations, told as a few.
+/// Many durations, reported as a few.
 #[derive(Clone, Debug, Default)]
 pub struct Spread(Vec<Duration>);
 

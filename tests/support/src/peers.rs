@@ -125,7 +125,7 @@ const PASSIVE_PORTS: RangeInclusive<u16> = 10_000..=32_000;
 const OWN_FLAGS: [&str; 6] = ["--durability", "none", "--max-connections", "20000", "--per-address", "100"];
 
 impl Peer {
-    /// Without a log. Each protocol has a server of its own, so that memory can be told apart.
+    /// Without a log. Each protocol has a server of its own, so that memory can be measured for each.
     pub fn filewharf(name: &'static str, wire: Wire, binary: &str, root: &Path) -> Self {
         let program = Program::start(&PINNED, binary, root, &OWN_FLAGS);
         Self::own(name, wire, program, root)
@@ -332,13 +332,13 @@ impl Peer {
         true
     }
 
-    /// `kill -9` to all its processes: whoever waits for it sees the end of the connection.
+    /// `kill -9` to all its processes: a client that waits for it sees the end of the connection.
     pub fn kill(&self) {
         for pid in self.processes() {
             let _ = kill_process(process_id(pid), Signal::KILL);
         }
         // Thousands of threads take a while to end, and would be in the way of others. The exit code is
-        // left for whoever owns the child.
+        // left for the owner of the child.
         let _ = waitid(WaitId::Pid(process_id(self.pid)), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-/// Programs that are started from now on can get this signal, also where the tests were told to ignore it (nohup, a
+/// Programs that are started from now on can get this signal, also where the tests are to ignore it (nohup, a
 /// job in the background): what is ignored stays so in exec(2), a handler does not. It ends the tests as before.
 pub fn can_be_sent(signal: i32) {
     let ends = Arc::new(AtomicBool::new(true));

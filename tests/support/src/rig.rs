@@ -1,4 +1,4 @@
-//! A server in memory whose time stands still, driven step by step: the test says when bytes arrive, when the
+//! A server in memory with a clock that stands still, driven step by step: the test says when bytes arrive, when the
 //! loop turns and when operations end.
 //!
 //! An edge is reported only when bytes or free space appear, as an edge-triggered poll would.
@@ -71,9 +71,9 @@ struct Still {
     events: Vec<Event>,
     /// Those that were read again.
     rules: Option<NewRules>,
-    /// Operations have ended, and the server is not told yet.
+    /// Operations have ended, and the server is not informed yet.
     holds_completions: bool,
-    /// How often a client was to be told that there are no descriptors.
+    /// How many clients were refused for want of descriptors.
     shed: u32,
     /// The loop wanted to sleep: nothing is left to do.
     slept: bool,
@@ -396,7 +396,7 @@ impl Rig {
         self.reactor.sessions().map(|session| session.holdings(limits).bytes).sum()
     }
 
-    /// The client whose operation was queued at the disk last.
+    /// The client with the operation that was queued at the disk last.
     pub fn queued_of(&mut self) -> Option<GroupId> {
         self.world().disk.queued_of
     }
@@ -423,7 +423,7 @@ impl Rig {
         self.world().link(peer).unread()
     }
 
-    /// The client reads this many bytes at most, of which the server will be told.
+    /// The client reads this many bytes at most, and the server gets an event for it.
     fn free(&mut self, peer: &Peer, bytes: usize) {
         let mut world = self.world();
         world.net.peer_recv(peer.link, bytes);
@@ -491,7 +491,7 @@ impl Rig {
         self.settle();
     }
 
-    /// The server is told to end at once, and has one turn.
+    /// The server gets the signal to end at once, and has one turn.
     pub fn stop_in_turn(&mut self) {
         self.world().events.push(Event::Signal(Signal::Stop));
         self.turn();

@@ -64,7 +64,7 @@ fn mode(world: u8) -> Mode {
     Mode { deferred: world & 1 != 0, held: world & 2 != 0, lags: world & 4 != 0, window }
 }
 
-/// Nothing is left behind by clients that have gone. They sent at most `sent_max` bytes: each requires at
+/// Nothing is left of clients that have closed. They sent at most `sent_max` bytes: each requires at
 /// most one wait, because a dialect that pauses between its answers takes at least one byte after each pause.
 fn check_end(rig: &mut Rig, peers: &[Peer], sent_max: usize) {
     for peer in peers {
@@ -107,7 +107,7 @@ pub fn converse(kind: Kind, options: &[(&str, &str)], data: &[u8]) {
     check_end(&mut rig, &[peer], data.len());
 }
 
-/// What a client of [`session`] says. Whole requests, and pieces whose ends are missing.
+/// What a client of [`session`] says. Whole requests, and pieces without their ends.
 const WORDS: [&[u8]; 16] = [
     b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n",
     b"GET /a HTTP/1.1\r\nHost: x\r\nRange: bytes=0-2,5-6\r\n\r\n",

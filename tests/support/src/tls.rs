@@ -1,5 +1,5 @@
 //! Clients with TLS: their configuration, and a tunnel for those that know only sockets. No client here verifies
-//! whom it talks to: every server of a test makes its own certificate.
+//! the server: every server of a test makes its own certificate.
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -174,7 +174,7 @@ pub fn connect(address: SocketAddr, config: &Arc<ClientConfig>) -> TlsStream {
     StreamOwned::new(client(config), stream)
 }
 
-/// A plain socket whose bytes a thread carries to `address`, encrypted, and back. The ends of both streams are
+/// A plain socket; a thread carries its bytes to `address`, encrypted, and back. The ends of both streams are
 /// carried as well, each by itself, and so are resets.
 pub fn tunnel(address: SocketAddr, config: &Arc<ClientConfig>) -> TcpStream {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");

@@ -1,4 +1,4 @@
-//! What may be found after a cut is told from each way in which it may not.
+//! What may be found after a cut is accepted, and each violation is recognized.
 
 use super::*;
 

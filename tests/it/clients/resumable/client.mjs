@@ -2,9 +2,9 @@
 // is, or with Uppy around it. Says on standard output what was asked and answered, and how it ended.
 //
 // usage: node client.mjs KEY=VALUE...
-//   client=tus|uppy  endpoint=URL  file=PATH (again for each file)  url=URL of an upload to go on with
+//   client=tus|uppy  endpoint=URL  file=PATH (again for each file)  url=URL of an upload to resume
 //   chunk=BYTES  protocol=NAME  defer=1  creation=1 (data in the creation)  override=1 (POST for PATCH)
-//   parallel=PARTS  stop=BYTES (give up once so many were accepted)  terminate=1 (and take it back)
+//   parallel=PARTS  stop=BYTES (give up once this many were accepted)  terminate=1 (and take it back)
 //   header.NAME=VALUE  meta.KEY=VALUE
 import { createReadStream, readFileSync, statSync } from 'node:fs';
 import { basename } from 'node:path';

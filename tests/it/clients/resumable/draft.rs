@@ -108,7 +108,7 @@ fn an_upload_in_parts_is_visible_at_its_end() {
     bench.link.end();
 }
 
-/// curl gives up in the middle; what it was told is where another one continues.
+/// curl gives up in the middle; another one continues at the offset that the first was sent.
 #[test]
 #[ignore = "needs curl"]
 fn an_upload_that_was_cut_is_resumed() {

@@ -78,7 +78,7 @@ fn an_upload_that_has_expired_is_started_again() {
     bench.link.end();
 }
 
-/// A second client is ahead of the first: the first is told where to continue.
+/// A second client is ahead of the first: the answer to the first says where to continue.
 #[test]
 #[ignore = "needs node, npm, curl and a registry"]
 fn a_client_that_is_wrong_about_the_offset_is_refused_with_the_right_one() {

@@ -1,7 +1,7 @@
 //! The network: byte queues of bounded size, and the weakest edges a poll may report.
 //!
-//! An edge is reported only after `WouldBlock` was told, or less was read than was asked for, or after
-//! registering. One that told of the end of the stream is the last. What a peer sent before it reset
+//! An edge is reported only after `WouldBlock` was returned, or less was read than was asked for, or after
+//! registering. One that reported the end of the stream is the last. What a peer sent before it reset
 //! the connection may arrive or not; a close with unread bytes resets.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -16,7 +16,7 @@ use crate::memory::rng::Rng;
 
 pub type LinkId = u64;
 
-/// Who broke the connection.
+/// Which side broke the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Broken {
     No,
@@ -55,7 +55,7 @@ pub struct Link {
     served: Served,
     read_armed: bool,
     write_armed: bool,
-    /// The server was told of the end that is after the bytes.
+    /// The end after the bytes was reported to the server.
     end_told: bool,
     pub address: SocketAddr,
     pub probe: Probe,
@@ -94,9 +94,9 @@ pub struct Net {
     next: LinkId,
     window: usize,
     backlog_max: usize,
-    /// Connections that ended, whose events may still come.
+    /// Connections that ended; their events may still come.
     pub stale: VecDeque<ConnId>,
-    /// Clients whose connection changed since the world last looked.
+    /// Clients with a connection that changed since the world last looked.
     pub touched: Vec<usize>,
     pub received: u64,
     pub sent: u64,
@@ -254,7 +254,7 @@ impl Net {
     pub fn peer_send(&mut self, id: LinkId, bytes: &[u8], rng: &mut Rng) {
         let link = self.link(id);
         if link.served == Served::Dropped {
-            // Nobody is there: the answer is a reset, which may overtake what was not read.
+            // The connection is closed: the answer is a reset, which may overtake what was not read.
             link.broken = Broken::ByServer;
             if rng.chance(500) {
                 link.down.clear();
@@ -284,7 +284,7 @@ impl Net {
         }
     }
 
-    /// The client lets go: with a reset, or as a close.
+    /// The client closes the connection, or resets it.
     pub fn peer_drop(&mut self, id: LinkId, reset: bool, rng: &mut Rng) {
         let link = self.link(id);
         if reset || !link.down.is_empty() {
@@ -327,7 +327,7 @@ impl Net {
         !self.listeners[listener].backlog.is_empty()
     }
 
-    /// Says once that a connection came, after the server was told that there is none.
+    /// Says once that a connection came, after the server was answered that there is none.
     pub fn acceptable(&mut self, listener: usize) -> bool {
         let waiting = self.is_waiting(listener);
         waiting && std::mem::take(&mut self.listeners[listener].armed)
@@ -440,7 +440,7 @@ impl Net {
         link.probe.unacknowledged.unwrap_or(link.down.len())
     }
 
-    /// The server lets go. Also for connections that it never accepted.
+    /// The server closes the connection, or resets it. Also for connections that it never accepted.
     pub fn drop_served(&mut self, id: LinkId, reset: bool, rng: &mut Rng) {
         let link = self.link(id);
         link.probe.reset |= reset;

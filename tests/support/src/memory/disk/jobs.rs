@@ -1,7 +1,7 @@
 //! What the operations of the store do, step by step. A crash may come between any two steps.
 //!
-//! A commit is: sync the bytes, rename, sync every directory on the way whose names are not durable
-//! yet, and only then the completion. A failed sync degrades the store for good.
+//! A commit is: sync the bytes, rename, sync every directory on the way with names that are not
+//! durable yet, and only then the completion. A failed sync degrades the store for good.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -48,14 +48,14 @@ pub struct Disk {
     /// Writes on their way, by file.
     writing: BTreeMap<Ino, u32>,
     pub done: VecDeque<Completion>,
-    /// Whether the server has been told of what is in `done`.
+    /// Whether the server has been woken for what is in `done`.
     pub rung: bool,
     pub degraded: bool,
     pub lagging: bool,
-    /// Whose operation was queued last.
+    /// The group of the operation that was queued last.
     pub queued_of: Option<GroupId>,
     pub damage: Damage,
-    /// What the server is told while no sync failed.
+    /// What is reported to the server while no sync failed.
     pub told: Health,
     /// What ended last is reported first.
     pub reversed: bool,
@@ -526,7 +526,7 @@ impl Disk {
         })
     }
 
-    /// Every directory on the way to these whose names are not durable.
+    /// Every directory on the way to these that has names which are not durable.
     pub(super) fn owing(&self, paths: &[&str], outcome: Outcome, durable: bool) -> Next {
         let mut owed = Vec::new();
         for path in paths.iter().filter(|_| durable) {

@@ -1,5 +1,5 @@
 //! The disk of the simulation: a file system that forgets in a power cut (`tree`), and the store
-//! of the server on it (`store`), whose operations are explicit steps with time between them.
+//! of the server on it (`store`), with operations as explicit steps with time between them.
 
 mod jobs;
 mod names;

@@ -1,8 +1,8 @@
 //! Uploads that outlive their connections: a part that no name leads to, and a record beside it.
 //!
 //! A record is seen at once and durable one step later; a power cut keeps either. The bytes it speaks of are synced a
-//! step before it is written. Clients are told durable records only, as by the product's store: one that a process left
-//! without a sync is synced first. A record whose part is gone stands for an upload that has its final name.
+//! step before it is written. Clients are sent durable records only, as by the product's store: one that a process left
+//! without a sync is synced first. A record without its part stands for an upload that has its final name.
 
 use std::collections::BTreeMap;
 
@@ -132,7 +132,7 @@ impl Uploads {
         kept.durable.clone_from(&kept.seen);
     }
 
-    /// The connection has let go.
+    /// The connection is detached.
     pub(super) fn detach(&mut self, id: UploadId) {
         self.kept_mut(id).is_attached = false;
     }

@@ -1,7 +1,7 @@
 //! The neutral vocabulary between dialects and the engine: a dialect asks with a [`Command`] and
 //! is told an [`Answer`]. No status code, path or byte of a wire grammar appears here.
 
-use crate::object::{ExpectedKind, Key, Listing, Meta, Node, Precondition, Stored};
+use crate::object::{ExpectedKind, Key, Listing, Meta, MissingParents, Node, Placed, Precondition, Stored};
 use crate::upload::{Inquiry, UploadId, UploadRef, UploadState};
 
 pub use crate::upload::{GoAhead, Put};
@@ -89,14 +89,16 @@ pub enum Whole {
         expected_kind: ExpectedKind,
         precondition: Precondition,
     },
-    /// Make a directory and its parents.
-    MakeDir { key: Key },
+    /// Make a directory, where it is not there. If missing parents are refused, nothing may have its name.
+    MakeDir { key: Key, parents: MissingParents },
     /// Move a file or a directory.
     Rename {
         from: Key,
         to: Key,
         /// What must hold at `to`.
         precondition: Precondition,
+        /// Of `to`.
+        parents: MissingParents,
         /// Bytes that a file may have there.
         len_max: Option<u64>,
     },
@@ -120,7 +122,7 @@ impl Whole {
     const fn row(&self) -> (&'static str, Names<'_>) {
         match self {
             Self::Delete { key, .. } => ("delete", Names::Change(key, None)),
-            Self::MakeDir { key } => ("mkdir", Names::Make(key)),
+            Self::MakeDir { key, .. } => ("mkdir", Names::Make(key)),
             Self::Rename { from, to, .. } => ("rename", Names::Change(from, Some(to))),
             Self::Stat { key } => ("stat", Names::Look(key)),
         }
@@ -181,6 +183,10 @@ pub enum Answer {
     Saved(Box<UploadState>),
     /// How far the upload is.
     UploadFound(Box<UploadState>),
+    /// The directory stands there; `is_new` if this command has made it.
+    DirMade { is_new: bool },
+    /// It has its new name, and whether a file had that before.
+    Moved(Placed),
     /// It is done, and as durably as configured.
     Done,
 }

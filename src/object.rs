@@ -134,6 +134,13 @@ pub enum ExpectedKind {
     Dir,
 }
 
+/// What is done where a directory above a new name is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MissingParents {
+    Make,
+    Refuse,
+}
+
 /// One line of a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {

@@ -239,7 +239,7 @@ impl Rules {
     /// A directory moves with all that is in it, so no rule may lie under either name; and nothing becomes readable by
     /// it that was not.
     fn permit_rename(&self, command: Command, asking: &Asking<'_>) -> Result<Command, Failure> {
-        let Command::Run(Whole::Rename { from, to, precondition, .. }) = command else { return Ok(command) };
+        let Command::Run(Whole::Rename { from, to, precondition, parents, .. }) = command else { return Ok(command) };
         let mut source = self.rights(asking.caller, asking.from, &from);
         let is_hidden = source.is_none();
         if is_hidden {
@@ -266,7 +266,7 @@ impl Rules {
         if is_hidden {
             return Err(Failure::NotFound);
         }
-        Ok(Command::Run(Whole::Rename { from, to, precondition, len_max }))
+        Ok(Command::Run(Whole::Rename { from, to, precondition, parents, len_max }))
     }
 }
 

@@ -29,7 +29,7 @@ use crate::upload::{UploadStage, UploadState};
 use crate::wire::line;
 use get::GetExchange;
 pub(super) use say::refuse;
-use say::{say_complete, say_go, say_listing, say_node, say_stored, say_upload};
+use say::{say_complete, say_dir_made, say_go, say_listing, say_node, say_stored, say_upload};
 use upload::{Framing, PutExchange};
 
 const PASSWORD_IN_MESSAGE: Failure =
@@ -104,6 +104,8 @@ enum Exchange {
         key: Key,
         digests: bool,
     },
+    /// MKDIR that tells whether the directory is new.
+    MakeDir(Key),
     /// DELETE, MKDIR, RENAME: nothing to remember but the name, for the message.
     Plain(Key),
 }
@@ -275,7 +277,9 @@ impl Line {
         let (key, then) = match &exchange {
             Exchange::None => (None, Action::Next),
             Exchange::Get(get) => (Some(&get.key), Action::Next),
-            Exchange::List { key, .. } | Exchange::Plain(key) | Exchange::Stat { key, .. } => (Some(key), Action::Next),
+            Exchange::List { key, .. } | Exchange::MakeDir(key) | Exchange::Plain(key) | Exchange::Stat { key, .. } => {
+                (Some(key), Action::Next)
+            }
             Exchange::Put(put) if put.is_read() => (Some(&put.key), Action::Next),
             // Broken framing has no end that could be found.
             Exchange::Put(put) if matches!(failure, Failure::Malformed(_)) => {
@@ -358,7 +362,10 @@ impl Protocol for Line {
                 }
                 say_stored(&stored, context.out);
             }
-            Answer::Done => context.out.extend_from_slice(b"OK 0\n"),
+            Answer::DirMade { is_new } if matches!(self.exchange, Exchange::MakeDir(_)) => {
+                say_dir_made(is_new, context.out);
+            }
+            Answer::DirMade { .. } | Answer::Moved(_) | Answer::Done => context.out.extend_from_slice(b"OK 0\n"),
         }
         self.over()
     }

@@ -175,6 +175,13 @@ impl ResponseMeta {
         }
     }
 
+    /// A whole 201 response; the target of the request names what was made, or its `Destination`.
+    pub(super) fn created(&self, context: &mut Context<'_>) -> Action {
+        self.head(201, context);
+        content_length(0, context.out);
+        self.next_action()
+    }
+
     /// A whole 204 response (RFC 9110 §15.3.5).
     pub(super) fn no_content(&self, context: &mut Context<'_>) -> Action {
         self.head(204, context);

@@ -48,6 +48,8 @@ pub(super) struct Options {
     pub(super) limit: Option<usize>,
     pub(super) mtime: Option<i64>,
     pub(super) only: Option<OnlyIf>,
+    /// Missing directories are made.
+    pub(super) parents: bool,
     pub(super) range: Option<ByteRange>,
     /// All that is under the name.
     pub(super) recursive: bool,
@@ -90,6 +92,8 @@ impl Options {
                 let mtime = signed_decimal(value);
                 self.mtime = Some(mtime.ok_or(Failure::Malformed("mtime= is not a number of seconds"))?);
             }
+            "parents" if value == "1" => self.parents = true,
+            "parents" => return Err(Failure::Malformed("parents= knows only 1")),
             "range" => {
                 self.range = Some(ByteRange::parse(value).ok_or(Failure::Malformed("range= is not FIRST-LAST"))?);
             }

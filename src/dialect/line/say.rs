@@ -61,6 +61,10 @@ pub(super) fn say_stored(stored: &Stored, out: &mut Vec<u8>) {
     let _ = writeln!(out, "OK 0 etag={} stored={}", stored.meta.etag, stored.durability.word());
 }
 
+pub(super) fn say_dir_made(is_new: bool, out: &mut Vec<u8>) {
+    let _ = writeln!(out, "OK 0 created={}", u8::from(is_new));
+}
+
 pub(super) fn say_go(offset: u64, out: &mut Vec<u8>) {
     let _ = writeln!(out, "GO {offset}");
 }

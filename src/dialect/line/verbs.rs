@@ -9,7 +9,7 @@ use super::{Exchange, Line, StatVerb, refuse};
 use crate::command::{Append, Command, Ends, Put, Whole};
 use crate::dialect::protocol::{Action, Context};
 use crate::error::{CloseReason, Failure};
-use crate::object::{ExpectedKind, Key};
+use crate::object::{ExpectedKind, Key, MissingParents};
 use crate::upload::{GoAhead, Inquiry, NewUpload, Role, UploadId, UploadRef};
 use crate::wire::key::{self, Path};
 use crate::wire::line::Request;
@@ -131,14 +131,14 @@ impl Line {
     }
 
     pub(super) fn make_dir(&mut self, request: &Request<'_>) -> Result<Action, Failure> {
-        let (_, Path { key, .. }) = pieces(request, &[])?;
-        self.exchange = Exchange::Plain(key.clone());
-        Ok(Action::Run(Command::Run(Whole::MakeDir { key })))
+        let (options, Path { key, .. }) = pieces(request, &["parents"])?;
+        self.exchange = if options.parents { Exchange::MakeDir(key.clone()) } else { Exchange::Plain(key.clone()) };
+        Ok(Action::Run(Command::Run(Whole::MakeDir { key, parents: MissingParents::Make })))
     }
 
     pub(super) fn rename(&mut self, request: &Request<'_>) -> Result<Action, Failure> {
         no_word(request)?;
-        let options = Options::parse(request, &["if"])?;
+        let options = Options::parse(request, &["if", "parents"])?;
         let (from, to) = request
             .path
             .split_once('\t')
@@ -149,7 +149,9 @@ impl Line {
         }
         let precondition = OnlyIf::precondition(options.only)?;
         self.exchange = Exchange::Plain(from.clone());
-        Ok(Action::Run(Command::Run(Whole::Rename { from, to, precondition, len_max: None })))
+        // Missing parents are made without the option, too.
+        let parents = MissingParents::Make;
+        Ok(Action::Run(Command::Run(Whole::Rename { from, to, precondition, parents, len_max: None })))
     }
 }
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::command::Whole;
-use crate::object::{ExpectedKind, Precondition};
+use crate::object::{ExpectedKind, MissingParents, Precondition};
 
 fn key(text: &str) -> Key {
     Key::checked(text)
@@ -161,7 +161,13 @@ fn a_listing_waits_only_for_changes_that_were_there_before_it() {
 fn a_rename_holds_both_of_its_names() {
     let mut locks = NameLocks::default();
     let rename = |from, to| {
-        Op::Run(Whole::Rename { from: key(from), to: key(to), precondition: Precondition::None, len_max: None })
+        Op::Run(Whole::Rename {
+            from: key(from),
+            to: key(to),
+            precondition: Precondition::None,
+            parents: MissingParents::Make,
+            len_max: None,
+        })
     };
     assert!(locks.acquire(id(1), rename("a", "b")).is_some());
     assert!(locks.acquire(id(2), rename("c", "b")).is_none());
@@ -179,7 +185,13 @@ fn a_rename_holds_both_of_its_names() {
 fn a_rename_has_its_place_among_the_changes_of_both_of_its_names() {
     let mut locks = NameLocks::default();
     let rename = |from, to| {
-        Op::Run(Whole::Rename { from: key(from), to: key(to), precondition: Precondition::None, len_max: None })
+        Op::Run(Whole::Rename {
+            from: key(from),
+            to: key(to),
+            precondition: Precondition::None,
+            parents: MissingParents::Make,
+            len_max: None,
+        })
     };
     assert!(locks.acquire(id(1), delete("a")).is_some());
     assert!(locks.acquire(id(2), rename("a", "b")).is_none());
@@ -196,8 +208,13 @@ fn a_rename_has_its_place_among_the_changes_of_both_of_its_names() {
 #[test]
 fn a_rename_onto_itself_and_a_list_of_a_prefix_do_no_harm() {
     let mut locks = NameLocks::default();
-    let rename =
-        Op::Run(Whole::Rename { from: key("a"), to: key("a"), precondition: Precondition::None, len_max: None });
+    let rename = Op::Run(Whole::Rename {
+        from: key("a"),
+        to: key("a"),
+        precondition: Precondition::None,
+        parents: MissingParents::Make,
+        len_max: None,
+    });
     assert!(locks.acquire(id(1), rename).is_some());
     assert!(locks.acquire(id(2), delete("ab/x")).is_some());
     assert!(locks.acquire(id(3), list("a")).is_some(), "ab/x is not inside a");

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use crate::command::Answer;
 use crate::error::{Failure, StoreError};
-use crate::object::{ExpectedKind, Key, Precondition};
+use crate::object::{ExpectedKind, Key, MissingParents, Placed, Precondition};
 use crate::platform::Outcome;
 use crate::store::fs::errno;
 use crate::store::fs::stat::{self, Kind, may_replace};
@@ -65,10 +65,14 @@ impl Namespace {
         Ok(Change { outcome: DONE, syncs: self.parents.syncs_for(&dir), displaced })
     }
 
-    pub(crate) fn make_dir(&self, key: &Key) -> Changed {
+    pub(crate) fn make_dir(&self, key: &Key, parents: MissingParents) -> Changed {
         self.fs.health.check_writable()?;
-        let parent = self.parents.make_parents(key.as_str())?;
-        Ok(Change { outcome: DONE, syncs: self.parents.syncs_above(&parent.dir), displaced: None })
+        let parent = match parents {
+            MissingParents::Make => self.parents.make_parents(key.as_str())?,
+            MissingParents::Refuse => self.parents.make_new_dir(key)?,
+        };
+        let outcome = Outcome::Answered(Answer::DirMade { is_new: parent.is_new() });
+        Ok(Change { outcome, syncs: self.parents.syncs_above(&parent.dir), displaced: None })
     }
 
     /// With `len_max`, only a file is moved, of at most as many bytes: what is in a directory is not looked at.
@@ -76,6 +80,7 @@ impl Namespace {
         &self,
         (from, to): (&Key, &Key),
         precondition: &Precondition,
+        parents: MissingParents,
         len_max: Option<u64>,
     ) -> Changed {
         self.fs.health.check_writable()?;
@@ -93,21 +98,24 @@ impl Namespace {
             }
         }
         let kept = self.kept_digest(&stat);
-        let parent = self.parents.make_parents(to.parent())?;
+        let parent = self.parents.resolve(to.parent(), parents)?;
         let place = || self.rename_in((source.fd.as_fd(), from), &stat, (&parent, to), precondition);
         let is_tracked = self.fs.durable && stat::kind(&stat) == Kind::Dir;
         let placed = self
             .sync_parents(&parent, to)
             .and_then(|()| if is_tracked { self.parents.unsynced.move_to(&parent.dir, place) } else { place() });
         match placed {
-            Ok(None) => Ok(Change { outcome: DONE, syncs: PendingSyncs::default(), displaced: None }),
-            Ok(Some(displaced)) => {
+            Ok(None) => {
+                let outcome = Outcome::Answered(Answer::Moved(Placed::Replaced));
+                Ok(Change { outcome, syncs: PendingSyncs::default(), displaced: None })
+            }
+            Ok(Some((placed, displaced))) => {
                 self.keep_digest_moved(&stat, (parent.dir.fd.as_fd(), to.name()), kept);
                 let mut syncs = self.parents.syncs_for(&source);
                 syncs.join(self.parents.syncs_for(&parent.dir));
                 // It stands at its new place for good before the old one forgets it.
                 syncs.put_first(&parent.dir);
-                Ok(Change { outcome: DONE, syncs, displaced })
+                Ok(Change { outcome: Outcome::Answered(Answer::Moved(placed)), syncs, displaced })
             }
             Err(error) => {
                 self.parents.undo(parent);
@@ -146,17 +154,20 @@ impl Namespace {
         })
     }
 
-    /// `None` if nothing changed; else what had the new name, if its blocks are to be freed later.
+    /// `None` if nothing changed; else whether a file had the new name, and that if its blocks are to be freed later.
     fn rename_in(
         &self,
         (source, from): (BorrowedFd<'_>, &Key),
         stat: &Stat,
         (parent, to): (&ResolvedParent, &Key),
         precondition: &Precondition,
-    ) -> Result<Option<Option<OwnedFd>>, StoreError> {
+    ) -> Result<Option<(Placed, Option<OwnedFd>)>, StoreError> {
         let path = to.as_str();
         let target = (parent.dir.fd.as_fd(), to.name());
         let there = standing(target.0, target.1).map_err(|e| self.fs.change_error("fstatat", path, e))?;
+        if precondition.wants_absent() && there.is_some_and(|there| stat::kind(&there) == Kind::Dir) {
+            return Err(refused(Failure::PreconditionFailed, "rename"));
+        }
         may_replace(there.as_ref(), precondition).map_err(|failure| refused(failure, "rename"))?;
         if from == to {
             return Ok(None);
@@ -178,7 +189,7 @@ impl Namespace {
         if let Some(changing) = changing {
             changing.done();
         }
-        Ok(Some(displaced))
+        Ok(Some((if there.is_some() { Placed::Replaced } else { Placed::New }, displaced)))
     }
 
     /// What is to be removed or moved: a file or a directory, or it does not exist.

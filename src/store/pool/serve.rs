@@ -265,9 +265,9 @@ impl Pool {
             Whole::Delete { key, expected_kind, precondition } => {
                 volume.names.delete(key, *expected_kind, precondition).map(|change| self.changed(change))
             }
-            Whole::MakeDir { key } => volume.names.make_dir(key).map(|change| self.changed(change)),
-            Whole::Rename { from, to, precondition, len_max } => {
-                volume.names.rename((from, to), precondition, *len_max).map(|change| self.changed(change))
+            Whole::MakeDir { key, parents } => volume.names.make_dir(key, *parents).map(|change| self.changed(change)),
+            Whole::Rename { from, to, precondition, parents, len_max } => {
+                volume.names.rename((from, to), precondition, *parents, *len_max).map(|change| self.changed(change))
             }
             Whole::Stat { key } => self.fs.stat(key.as_str()).map(|node| plain(Outcome::Answered(Answer::Found(node)))),
         }

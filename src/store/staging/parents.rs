@@ -6,15 +6,19 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, Mode, mkdirat, unlinkat};
 use rustix::io::Errno;
 
-use crate::error::StoreError;
+use crate::error::{Failure, StoreError};
+use crate::object::{Key, MissingParents};
 use crate::platform::Health;
 use crate::store::fs::errno::{TARGET, is_passing, is_stale};
 use crate::store::fs::resolve::dir_flags;
 use crate::store::fs::root::{Dir, FileSystem};
+use crate::store::fs::stat::standing;
 use crate::store::fs::sync::Scope;
 use crate::store::quota::ledger::Quotas;
 use crate::store::staging::pending_syncs::{DirCreation, PendingSyncs, UnsyncedDirs};
 use crate::store::staging::synced_entries::SyncedEntries;
+
+const NO_PARENT: Failure = Failure::Conflict("the folder for it is not there: make that first");
 
 /// Times a walk that met a removal is repeated.
 const RACE_TRIES: u32 = 8;
@@ -37,6 +41,11 @@ impl ResolvedParent {
     /// One that was there.
     pub(crate) fn found(dir: Arc<Dir>) -> Self {
         Self { dir, made: Vec::new() }
+    }
+
+    /// True if the directory itself was made.
+    pub(crate) fn is_new(&self) -> bool {
+        self.made.last().is_some_and(|step| step.making.0 == self.dir.id)
     }
 }
 
@@ -90,6 +99,38 @@ impl Parents {
             }
         }
         Err(self.fs.gone("mkdirat", path))
+    }
+
+    /// A directory for a change, made only where that is asked for.
+    pub(crate) fn resolve(&self, path: &str, missing: MissingParents) -> Result<ResolvedParent, StoreError> {
+        match missing {
+            MissingParents::Make => self.make_parents(path),
+            MissingParents::Refuse => match self.fs.dir(path) {
+                Ok(dir) => Ok(ResolvedParent::found(dir)),
+                Err(Errno::NOENT) => Err(StoreError::refused(NO_PARENT, "open folder")),
+                Err(errno) => Err(self.fs.change_error("open folder", path, errno)),
+            },
+        }
+    }
+
+    /// A directory that is made where nothing has its name, and all above it is there.
+    pub(crate) fn make_new_dir(&self, key: &Key) -> Result<ResolvedParent, StoreError> {
+        let (path, taken) = (key.as_str(), || StoreError::refused(Failure::PreconditionFailed, "mkdirat"));
+        if key.is_root() {
+            return Err(taken());
+        }
+        let mut parent = self.resolve(key.parent(), MissingParents::Refuse)?;
+        let there = standing(parent.dir.fd.as_fd(), key.name());
+        if there.map_err(|e| self.fs.change_error("fstatat", path, e))?.is_some() {
+            return Err(taken());
+        }
+        self.quotas.check_counted(path)?;
+        match self.step(&mut parent, key.name()) {
+            Ok(()) if parent.is_new() => Ok(parent),
+            Ok(()) => Err(taken()), // another request was faster
+            Err(Errno::NOENT) => Err(self.fs.gone("mkdirat", path)),
+            Err(errno) => Err(self.fs.change_error("mkdirat", path, errno)),
+        }
     }
 
     fn step(&self, parent: &mut ResolvedParent, part: &str) -> Result<(), Errno> {

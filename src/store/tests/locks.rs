@@ -65,7 +65,13 @@ fn every_change_of_a_name_waits_while_another_server_changes_it() {
     let locks = dir.path().join(".filewharf/locks");
     let locks = rustix::fs::open(&locks, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
     let rename = || {
-        Op::Run(Whole::Rename { from: key("from"), to: key("to"), precondition: Precondition::Absent, len_max: None })
+        Op::Run(Whole::Rename {
+            from: key("from"),
+            to: key("to"),
+            precondition: Precondition::Absent,
+            parents: MissingParents::Make,
+            len_max: None,
+        })
     };
     let file = bench.create("committed", Some(0), Precondition::None).unwrap();
     let commit = Op::Commit {
@@ -83,8 +89,13 @@ fn every_change_of_a_name_waits_while_another_server_changes_it() {
         precondition: Precondition::None,
     });
     let store = Op::Store { put: Box::new(put("stored", None, Precondition::Present)), chunk: chunk(b"after") };
-    let back =
-        Op::Run(Whole::Rename { from: key("to"), to: key("from"), precondition: Precondition::None, len_max: None });
+    let back = Op::Run(Whole::Rename {
+        from: key("to"),
+        to: key("from"),
+        precondition: Precondition::None,
+        parents: MissingParents::Make,
+        len_max: None,
+    });
     for (stripe, op) in [(0, store), (1, commit), (2, rename()), (2, back), (3, rename()), (4, delete)] {
         let name = stripes[stripe].file_name().unwrap().to_str().unwrap();
         let other = lock_file(locks.as_fd(), name, FlockOperation::LockExclusive).unwrap();
@@ -105,7 +116,7 @@ fn locks_that_were_removed_by_hand_are_made_again() {
         bench.store_file("file", b"x", Precondition::None).unwrap();
         std::fs::remove_dir_all(bench.path(gone)).unwrap();
         assert!(
-            matches!(bench.rename("file", "file", Precondition::None), Ok(Outcome::Answered(Answer::Done))),
+            matches!(bench.rename("file", "file", Precondition::None), Ok(Outcome::Answered(Answer::Moved(_)))),
             "{gone}"
         );
     }

@@ -40,7 +40,7 @@ use crate::command::{Answer, Put, Whole};
 use crate::config::{Fixed, StoreConfig};
 use crate::error::Failure;
 use crate::ids::{ConnId, FileId};
-use crate::object::{Durability, ExpectedKind, Key, Listing, Meta, Node, Precondition};
+use crate::object::{Durability, ExpectedKind, Key, Listing, Meta, MissingParents, Node, Precondition};
 use crate::platform::{Completion, Op, Outcome, Source, Store};
 use crate::store::DiskStore;
 use crate::store::fs::sync::{Calls, Scope, SyncCalls};
@@ -239,11 +239,17 @@ impl Bench {
     }
 
     fn make(&mut self, name: &str) -> Result<Outcome, Failure> {
-        self.run(Op::Run(Whole::MakeDir { key: key(name) }))
+        self.run(Op::Run(Whole::MakeDir { key: key(name), parents: MissingParents::Make }))
     }
 
     fn rename(&mut self, from: &str, to: &str, precondition: Precondition) -> Result<Outcome, Failure> {
-        self.run(Op::Run(Whole::Rename { from: key(from), to: key(to), precondition, len_max: None }))
+        self.run(Op::Run(Whole::Rename {
+            from: key(from),
+            to: key(to),
+            precondition,
+            parents: MissingParents::Make,
+            len_max: None,
+        }))
     }
 
     /// Everything through the workers, as the reactor reads a file that is `Held`.

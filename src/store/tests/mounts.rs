@@ -89,7 +89,7 @@ fn a_mount_is_written_to_by_workers_with_a_reserved_directory_of_its_own() {
         for op in [
             Op::Store { put: Box::new(put("vol/a", Some(1), Precondition::None)), chunk: chunk(b"x") },
             Op::Create(put("vol/a", Some(1), Precondition::None)),
-            Op::Run(Whole::MakeDir { key: key("vol/d") }),
+            Op::Run(Whole::MakeDir { key: key("vol/d"), parents: MissingParents::Make }),
             Op::Run(Whole::Delete {
                 key: key("vol/a"),
                 expected_kind: ExpectedKind::Either,
@@ -119,7 +119,7 @@ fn a_mount_is_written_to_by_workers_with_a_reserved_directory_of_its_own() {
         assert_eq!(bench.delete("vol", Precondition::None).unwrap_err(), POINT);
         assert_eq!(bench.rename("vol", "other", Precondition::None).unwrap_err(), POINT);
         assert_eq!(bench.rename("own", "vol", Precondition::None).unwrap_err(), POINT);
-        assert!(matches!(bench.make("vol"), Ok(Outcome::Answered(Answer::Done))));
+        assert!(matches!(bench.make("vol"), Ok(Outcome::Answered(Answer::DirMade { is_new: false }))));
         drop(bench);
         assert_eq!((in_staging(&vol), in_staging(dir.path())), (0, 0), "nothing is left");
     }

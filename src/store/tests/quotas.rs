@@ -60,8 +60,13 @@ impl Bench {
     }
 
     pub(super) fn shift(&mut self, from: &str, to: &str) -> Result<(), Failure> {
-        let op =
-            Op::Run(Whole::Rename { from: key(from), to: key(to), precondition: Precondition::None, len_max: None });
+        let op = Op::Run(Whole::Rename {
+            from: key(from),
+            to: key(to),
+            precondition: Precondition::None,
+            parents: MissingParents::Make,
+            len_max: None,
+        });
         self.run(op).map(drop)
     }
 }
@@ -382,7 +387,10 @@ impl Bench {
                     model.files = files.into_iter().map(|(path, len)| (moved(&path).unwrap_or(path), len)).collect();
                 }
             }
-            _ => drop(self.run(Op::Run(Whole::MakeDir { key: key(DIRS[random.below(4) as usize].1) }))),
+            _ => drop(self.run(Op::Run(Whole::MakeDir {
+                key: key(DIRS[random.below(4) as usize].1),
+                parents: MissingParents::Make,
+            }))),
         }
     }
 }

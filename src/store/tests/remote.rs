@@ -81,11 +81,12 @@ fn no_call_on_a_file_system_of_another_machine_is_made_on_the_loop() {
             Op::Run(Whole::Stat { key: key("file") }),
             Op::Create(put("new", Some(1), Precondition::None)),
             Op::Store { put: Box::new(put("new", Some(1), Precondition::None)), chunk: chunk(b"x") },
-            Op::Run(Whole::MakeDir { key: key("folder") }),
+            Op::Run(Whole::MakeDir { key: key("folder"), parents: MissingParents::Make }),
             Op::Run(Whole::Rename {
                 from: key("file"),
                 to: key("to"),
                 precondition: Precondition::None,
+                parents: MissingParents::Make,
                 len_max: None,
             }),
             Op::Run(Whole::Delete {

@@ -267,7 +267,8 @@ fn a_change_under_a_directory_that_was_just_moved_owes_the_sync_of_the_move() {
     };
     assert_eq!(pending("from/folder/deep"), ["from/folder/deep".into()]);
     // Everybody sees the move, but it has not been synced yet.
-    let moved = pool.volume.names.rename((&key("from/folder"), &key("to/folder")), &Precondition::None, None).unwrap();
+    let names = (&key("from/folder"), &key("to/folder"));
+    let moved = pool.volume.names.rename(names, &Precondition::None, MissingParents::Make, None).unwrap();
     let (reply, syncs) = pool.changed(moved);
     assert_eq!(pending("to/folder/deep"), ["to".into(), "to/folder/deep".into()]);
     assert_eq!(pending("to/folder"), ["to".into(), "to/folder".into()]);
@@ -375,7 +376,7 @@ fn a_slow_write_makes_the_store_lag_for_a_while_but_not_within_the_turn() {
     assert!(waited.is_err() && !bench.store.is_lagging());
     bench.store.refresh(crate::os::process::clock());
     assert!(bench.store.is_lagging());
-    let op = Op::Run(Whole::MakeDir { key: key("x") });
+    let op = Op::Run(Whole::MakeDir { key: key("x"), parents: MissingParents::Make });
     let op = bench.store.try_now(CONN, op).expect_err("left to a worker");
     bench.run(op).unwrap();
     bench.store.refresh(before + Duration::from_secs(60));
@@ -491,9 +492,17 @@ fn a_large_file_that_loses_its_name_on_the_loop_is_freed_by_a_worker_and_not_too
     assert_eq!(replaces(&mut bench, AT_ONCE_MAX + 1), 1);
     assert_eq!(replaces(&mut bench, 1 << 43), 1, "somebody may count on its room");
     ["from", "to"].into_iter().for_each(|name| large(&bench, name));
-    let op =
-        Op::Run(Whole::Rename { from: key("from"), to: key("to"), precondition: Precondition::None, len_max: None });
-    assert!(matches!(bench.store.try_now(CONN, op).unwrap().result, Ok(Outcome::Answered(Answer::Done))));
+    let op = Op::Run(Whole::Rename {
+        from: key("from"),
+        to: key("to"),
+        precondition: Precondition::None,
+        parents: MissingParents::Make,
+        len_max: None,
+    });
+    assert!(matches!(
+        bench.store.try_now(CONN, op).unwrap().result,
+        Ok(Outcome::Answered(Answer::Moved(_) | Answer::Done))
+    ));
     assert_eq!(freed(&bench), 2, "what is moved over goes too");
     loop {
         large(&bench, "y");
@@ -503,7 +512,7 @@ fn a_large_file_that_loses_its_name_on_the_loop_is_freed_by_a_worker_and_not_too
             precondition: Precondition::None,
         });
         match bench.store.try_now(CONN, op) {
-            Ok(done) => assert!(matches!(done.result, Ok(Outcome::Answered(Answer::Done)))),
+            Ok(done) => assert!(matches!(done.result, Ok(Outcome::Answered(Answer::Moved(_) | Answer::Done)))),
             Err(_) => break,
         }
         assert!(!bench.path("y").exists() && freed(&bench) <= WAITING_MAX);

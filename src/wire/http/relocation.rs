@@ -68,15 +68,24 @@ pub fn depth(head: &Head<'_>) -> Result<Option<Depth>, Failure> {
 
 /// True for the host that the request was sent to, or that the client of a trusted proxy has asked for.
 fn is_own(head: &Head<'_>, authority: &str) -> bool {
-    let is_same = |host: &[u8]| without_usual_port(authority.as_bytes()).eq_ignore_ascii_case(without_usual_port(host));
     let mut forwarded = head.forwarded.iter().flat_map(|fields| fields.x_forwarded_host.iter());
+    let is_same = |host: &[u8]| is_same(authority.as_bytes(), host);
     head.fields.host.is_some_and(|host| is_same(host.as_bytes()))
         || forwarded.any(|line| line.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).any(is_same))
 }
 
-/// A port that is that of `http` or `https` need not be said.
-fn without_usual_port(host: &[u8]) -> &[u8] {
-    [&b":80"[..], b":443", b":"].iter().find_map(|port| host.strip_suffix(*port)).unwrap_or(host)
+/// Many proxies pass on the name of the host alone: then the port is not compared.
+fn is_same(authority: &[u8], host: &[u8]) -> bool {
+    let ((name, port), (own, own_port)) = (split_port(authority), split_port(host));
+    let unusual = |port: Option<&[u8]>| port.filter(|port| !matches!(*port, b"" | b"80" | b"443")).map(<[u8]>::to_vec);
+    name.eq_ignore_ascii_case(own) && (own_port.is_none() || unusual(port) == unusual(own_port))
+}
+
+fn split_port(host: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match memchr::memrchr(b':', host) {
+        Some(at) if !host[at..].contains(&b']') => (&host[..at], Some(&host[at + 1..])),
+        _ => (host, None),
+    }
 }
 
 #[cfg(test)]
@@ -140,13 +149,15 @@ mod tests {
     }
 
     #[test]
-    fn the_usual_ports_need_not_be_said() {
+    fn usual_ports_need_not_be_said_and_others_are_compared_where_the_host_has_one() {
         for (host, authority, is_here) in [
             ("h", "h:80", true),
             ("h", "h:443", true),
             ("h:80", "h", true),
             ("h:443", "h:", true),
             ("[::1]", "[::1]:443", true),
+            ("h", "h:8443", true),
+            ("[::1]", "[::2]", false),
             ("h:8080", "h", false),
             ("h:80", "h:8080", false),
         ] {

@@ -121,9 +121,9 @@ fn by_line(rig: &mut Rig, name: &str, operation: Operation, path: &str) -> u16 {
     })
 }
 
-fn by_http(rig: &mut Rig, name: &str, operation: Operation, path: &str) -> Option<u16> {
+fn by_http(rig: &mut Rig, name: &str, operation: Operation, path: &str) -> u16 {
     let length = format!("Content-Length: {}\r\n", NEW.len());
-    Some(match operation {
+    match operation {
         Operation::Get => http(rig, name, &format!("GET {path}"), "", "").0,
         Operation::Ask => http(rig, name, &format!("HEAD {path}"), "", "").0,
         Operation::AskDir => http(rig, name, "HEAD /t/dir/", "", "").0,
@@ -135,9 +135,9 @@ fn by_http(rig: &mut Rig, name: &str, operation: Operation, path: &str) -> Optio
         }
         Operation::PutNew => http(rig, name, &format!("PUT {path}"), &format!("If-None-Match: *\r\n{length}"), NEW).0,
         Operation::PutResumable => resumable(rig, name, path),
-        Operation::MakeDir => return None,
+        Operation::MakeDir => http(rig, name, &format!("MKCOL {path}-dir"), "", "").0,
         Operation::Delete => http(rig, name, &format!("DELETE {path}"), "", "").0,
-    })
+    }
 }
 
 const TUS: &str = "Tus-Resumable: 1.0.0\r\n";
@@ -197,10 +197,9 @@ fn every_operation_of_every_set_of_rights_goes_as_the_oracle_says() {
                     let before = rig.names();
                     let path = format!("/{key}");
                     let code = match kind {
-                        Kind::Line => Some(by_line(&mut rig, name, operation, &path)),
+                        Kind::Line => by_line(&mut rig, name, operation, &path),
                         _ => by_http(&mut rig, name, operation, &path),
                     };
-                    let Some(code) = code else { continue };
                     let letters = rights(&lines, name, &path);
                     let mut want = expected(operation, exists, &letters, kind);
                     let above = rights(&lines, name, "/");
@@ -276,8 +275,8 @@ fn every_rename_between_two_sets_of_rights_goes_as_the_oracle_says() {
     for (from, to) in all_rights().flat_map(|from| all_rights().map(move |to| (from.clone(), to))) {
         let rule = |rights: &str, prefix: &str| ("anna".to_owned(), rights.to_owned(), prefix.to_owned());
         let lines = vec![rule(&from, "/from"), rule(&to, "/to"), rule("r", "/from/dir/x"), rule("r", "/to/dir/x")];
-        let mut rig = rig(Kind::Line, &text(&lines));
-        for exists in [false, true] {
+        for (kind, exists) in [Kind::Line, Kind::Http].into_iter().flat_map(|kind| [(kind, false), (kind, true)]) {
+            let mut rig = rig(kind, &text(&lines));
             rig.place("from/f", b"from");
             rig.place("to/there", b"to");
             let target = if exists { "/to/there" } else { "/to/none" };
@@ -296,15 +295,21 @@ fn every_rename_between_two_sets_of_rights_goes_as_the_oracle_says() {
                     (true, false, true) | (false, true, false) => Told::Unmet,
                     _ => Told::Done,
                 };
-                let code = code(&line(&mut rig, "anna", &format!("RENAME {source}\t{target}\n")));
+                let code = match kind {
+                    Kind::Line => code(&line(&mut rig, "anna", &format!("RENAME {source}\t{target}\n"))),
+                    _ => http(&mut rig, "anna", &format!("MOVE {source}"), &format!("Destination: {target}\r\n"), "").0,
+                };
                 cases += 1;
                 let is_moved = rig.file("from/f").is_none();
                 if told(code, true) != want || is_moved != (want == Told::Done) {
-                    wrong.push(format!("{lines:?} {source} {target}: {code}, not {want:?}, moved={is_moved}"));
+                    wrong.push(format!("{kind:?} {lines:?} {source} {target}: {code}, not {want:?}, moved={is_moved}"));
                 }
                 if is_moved {
                     rig.place("from/f", b"from");
-                    let _ = line(&mut rig, "", "PING\n");
+                    let _ = match kind {
+                        Kind::Line => line(&mut rig, "", "PING\n").0,
+                        _ => http(&mut rig, "", "OPTIONS *", "", "").1,
+                    };
                 }
             }
         }

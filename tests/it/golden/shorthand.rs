@@ -17,7 +17,8 @@
 //! {refused 400 WORDS} {400}{close}{words WORDS}
 //! {created 1 a}       {201}Location: a, {version 1}{length 0}
 //! {replaced 2}        {204}{version 2}{end}
-//! {methods}           what Allow lists
+//! {allow}             Allow, with the methods for files
+//! {methods}           what Allow of OPTIONS lists
 //! {offered}           what OPTIONS says of uploads that can be resumed
 //! {tus}               Tus-Resumable
 //! {limit}             Upload-Limit
@@ -91,7 +92,8 @@ fn one(inside: &str) -> Option<String> {
             let (version, name) = value.split_once(' ')?;
             expand(&format!("{{201}}Location: {name}\\r\\n{{version {version}}}{{length 0}}"))
         }
-        "methods" => "GET, HEAD, PUT, POST, PATCH, DELETE, OPTIONS".to_owned(),
+        "allow" => "Allow: GET, HEAD, PUT, DELETE, MKCOL, MOVE, OPTIONS\\r\\n".to_owned(),
+        "methods" => "GET, HEAD, PUT, POST, PATCH, DELETE, MKCOL, MOVE, OPTIONS".to_owned(),
         "offered" => OFFERED.to_owned(),
         "limit" => "Upload-Limit: max-size=1000, max-age=86400\\r\\n".to_owned(),
         "problem" => problem(value)?,

@@ -4,10 +4,12 @@
 pub(super) mod delete;
 pub(super) mod get;
 pub(super) mod listing;
+pub(super) mod mkcol;
 pub(super) mod options;
 pub(super) mod post;
 pub(super) mod progress;
 pub(super) mod put;
+pub(super) mod relocate;
 pub(super) mod resumable;
 pub(super) mod unoffered;
 
@@ -16,10 +18,12 @@ use std::sync::Arc;
 use crate::dialect::http::handler::Exchange;
 use crate::dialect::http::methods::delete::Delete;
 use crate::dialect::http::methods::get::Get;
+use crate::dialect::http::methods::mkcol::MkCol;
 use crate::dialect::http::methods::options::Options;
 use crate::dialect::http::methods::post::Post;
 use crate::dialect::http::methods::progress::Progress;
 use crate::dialect::http::methods::put::Upload;
+use crate::dialect::http::methods::relocate::Move;
 use crate::dialect::http::methods::resumable::Resumable;
 use crate::dialect::http::methods::unoffered::Unoffered;
 use crate::dialect::http::response::ResponseMeta;
@@ -34,6 +38,8 @@ pub(super) fn exchange(head: &Head<'_>, response: ResponseMeta) -> Arc<Exchange>
         _ if resumable::concerns(head) => Exchange::new(response, Resumable::new(head)),
         Method::Head => Exchange::new(response, Get::Unread),
         Method::Delete => Exchange::new(response, Delete::default()),
+        Method::MkCol => Exchange::new(response, MkCol::new(head)),
+        Method::Move => Exchange::new(response, Move::default()),
         Method::Put => Exchange::new(response, Upload::new(head)),
         Method::Post => Exchange::new(response, Post::new(head)),
         Method::Other(_) => Exchange::new(response, Unoffered::new(head)),

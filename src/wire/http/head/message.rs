@@ -43,6 +43,8 @@ pub enum Method<'a> {
     Delete,
     Get,
     Head,
+    MkCol,
+    Move,
     Options,
     Post,
     Put,
@@ -56,6 +58,8 @@ impl<'a> Method<'a> {
             "DELETE" => Self::Delete,
             "GET" => Self::Get,
             "HEAD" => Self::Head,
+            "MKCOL" => Self::MkCol,
+            "MOVE" => Self::Move,
             "OPTIONS" => Self::Options,
             "POST" => Self::Post,
             "PUT" => Self::Put,
@@ -63,9 +67,9 @@ impl<'a> Method<'a> {
         }
     }
 
-    /// True if a body of this method has no meaning (RFC 9110 §9.3).
+    /// True if a body of this method has no meaning (RFC 9110 §9.3, RFC 4918 §9).
     pub const fn is_without_body(self) -> bool {
-        matches!(self, Self::Delete | Self::Get | Self::Head | Self::Options)
+        matches!(self, Self::Delete | Self::Get | Self::Head | Self::Move | Self::Options)
     }
 }
 

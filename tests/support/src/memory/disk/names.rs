@@ -5,7 +5,7 @@ use filewharf::buffer::Chunk;
 use filewharf::command::{Answer, Put, Whole};
 use filewharf::error::{Failure, StoreError};
 use filewharf::object::{
-    Durability, Entry, Etag, ExpectedKind, Key, Listing, Meta, Node, Placed, Precondition, Stored,
+    Durability, Entry, Etag, ExpectedKind, Key, Listing, Meta, MissingParents, Node, Placed, Precondition, Stored,
 };
 use filewharf::platform::{Hides, Op, Outcome, Source};
 use filewharf::upload::NAME_IS_DIR;
@@ -99,12 +99,19 @@ impl Disk {
             Op::VerifyPassword(check) => {
                 Ok(Next::Done(Outcome::PasswordVerified(Box::new(check.run(&mut WorkMemory::default())))))
             }
-            Op::Run(Whole::MakeDir { key }) => {
+            Op::Run(Whole::MakeDir { key, parents }) => {
                 self.fit(rng, faults)?;
+                let is_new = self.tree.at(key.as_str()).is_none();
+                if parents == MissingParents::Refuse {
+                    self.need_dir(key.parent())?;
+                    if !is_new {
+                        return Err(refused(Failure::PreconditionFailed));
+                    }
+                }
                 self.make_way(key.as_str())?;
-                Ok(self.owing(&[key.as_str()], Outcome::Answered(Answer::Done), durable))
+                Ok(self.owing(&[key.as_str()], Outcome::Answered(Answer::DirMade { is_new }), durable))
             }
-            Op::Run(Whole::Rename { from, to, precondition, len_max }) => {
+            Op::Run(Whole::Rename { from, to, precondition, parents, len_max }) => {
                 self.fit(rng, faults)?;
                 match (len_max, self.tree.at(from.as_str())) {
                     (Some(len_max), Some(Child::File(ino))) if self.meta(ino).len > len_max => {
@@ -114,6 +121,10 @@ impl Disk {
                         return Err(StoreError::refused(Failure::Conflict("a bound"), "rename"));
                     }
                     _ => {}
+                }
+                self.source(&from)?;
+                if parents == MissingParents::Refuse {
+                    self.need_dir(to.parent())?;
                 }
                 self.rename(&from, &to, &precondition, durable)
             }
@@ -174,6 +185,11 @@ impl Disk {
     fn rename(&mut self, from: &Key, to: &Key, precondition: &Precondition, durable: bool) -> Stepping {
         let (child, parent) = self.source(from)?;
         let target = self.make_way(to.parent())?;
+        let there = self.tree.at(to.as_str());
+        if precondition.wants_absent() && matches!(there, Some(Child::Dir(_))) {
+            return Err(refused(Failure::PreconditionFailed));
+        }
+        let placed = if there.is_some() { Placed::Replaced } else { Placed::New };
         self.may_replace(to, precondition)?;
         if matches!(child, Child::Dir(_)) && self.tree.at(to.as_str()).is_some() {
             return Err(refused(Failure::Conflict("a file has that name")));
@@ -189,7 +205,7 @@ impl Disk {
                 self.tree.file_mut(ino).sha256 = sha256;
             }
         }
-        Ok(self.owing(&[from.parent(), to.parent()], Outcome::Answered(Answer::Done), durable))
+        Ok(self.owing(&[from.parent(), to.parent()], Outcome::Answered(Answer::Moved(placed)), durable))
     }
 
     /// What is moved must not go where a power cut could leave no way to it.
@@ -201,6 +217,14 @@ impl Disk {
                 Some(Child::Dir(ino)) => at = ino,
                 _ => break,
             }
+        }
+    }
+
+    fn need_dir(&self, path: &str) -> Result<(), StoreError> {
+        match self.tree.dir_at(path) {
+            Ok(Some(_)) => Ok(()),
+            Err(_) => Err(refused(Failure::Conflict("a file is in the way"))),
+            Ok(None) => Err(refused(Failure::Conflict("the folder for it is not there: make that first"))),
         }
     }
 

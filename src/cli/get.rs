@@ -28,20 +28,20 @@ pub(super) static USAGE: Usage<Args> = Usage {
         hints: &[],
         notes: "Examples:
   filewharf get 127.0.0.1:7070/inbox/photo.jpg
-  filewharf get 127.0.0.1:7070/a.txt 127.0.0.1:7070/b.txt folder
-  filewharf get --recursive 127.0.0.1:7070/inbox/ folder
-  filewharf get --recursive --update 127.0.0.1:7070/inbox/ folder/
+  filewharf get 127.0.0.1:7070/inbox/photo.jpg copy.jpg
+  filewharf get 127.0.0.1:7070/a.txt 127.0.0.1:7070/b.txt folder/
+  filewharf get --recursive --update 127.0.0.1:7070/inbox copy
   filewharf get 127.0.0.1:7070/backup/folder.tar - | tar x
 
-The last argument is DEST unless it looks like HOST:PORT/path; the default is the current folder.
-A DEST that is a folder takes the files under their names; DEST ending in / is made if missing,
-which is what --update of a folder needs to find the files again.
-- is standard output. While a file comes it is DEST.part, with its version and the digests of what
-is already there in DEST.part.etag; a later get goes on from there. The port is 7070 if none is
-given. Write tls://HOST:PORT for a server that speaks TLS. After a failure the rest is fetched all
-the same. Names of the server are used beneath DEST only, where no link is followed; folders are
-fetched 64 deep. Exit code 0: all is there, 1: something failed, 2: wrong usage, 130: ended by
-Ctrl-C.",
+The last argument is DEST unless it looks like HOST:PORT/path. DEST is the copy itself, whether it
+exists or not: of a folder, its content goes into DEST. DEST/ takes the copy under its name, and
+so does DEST for several files; it is made if missing. Without DEST the copy goes into the current
+folder. - is standard output. While a file comes it is DEST.part, with its version and the digests
+of what is already there in DEST.part.etag; a later get goes on from there. The port is 7070 if
+none is given. Write tls://HOST:PORT for a server that speaks TLS. After a failure the rest is
+fetched all the same. Names of the server are used beneath DEST only, where no link is followed;
+folders are fetched 64 deep. Exit code 0: all is there, 1: something failed, 2: wrong usage, 130:
+ended by Ctrl-C.",
     },
     flags: &[
         (
@@ -98,7 +98,10 @@ pub(super) fn run(args: &Args) -> Result<bool, UsageError> {
     if dest.as_os_str() == "-" {
         return to_stdout(args, &remotes);
     }
-    let dest = resolve_destination(dest, remotes.len())?;
+    let dest = match remotes.len() > 1 || is_dir_by_name(&dest) {
+        true => Destination::Into(open_dir(&dest).map_err(|error| UsageError(format!("{}: {error}", dest.display())))?),
+        false => Destination::As(dest),
+    };
     let run = Run::new(args, Some(Transfer::Files))?;
     let mut walk = Walk { worker: Worker::new(&run), recursive: args.recursive, deferred: Vec::new() };
     pool::run(&run, |submit| remotes.iter().for_each(|remote| walk.argument(remote, &dest, submit)), download);
@@ -143,25 +146,14 @@ fn parse_operands(mut operands: Vec<PathBuf>) -> Result<(Vec<RemotePath>, PathBu
     Ok((remotes.collect::<Result<_, _>>()?, dest.unwrap_or_else(|| PathBuf::from("."))))
 }
 
-/// Decides by what exists whether DEST is a directory.
-fn resolve_destination(dest: PathBuf, remotes: usize) -> Result<Destination, UsageError> {
-    let ends_in_slash = dest.as_os_str().as_encoded_bytes().ends_with(b"/");
-    if ends_in_slash || dest.is_dir() {
-        return match open_dir(&dest, ends_in_slash) {
-            Ok(dir) => Ok(Destination::Into(dir)),
-            Err(error) => Err(UsageError(format!("{}: {error}", dest.display()))),
-        };
-    }
-    if remotes > 1 {
-        return Err(UsageError(format!("{}: is no folder, and there are several files for it", dest.display())));
-    }
-    Ok(Destination::As(dest))
+/// True for a path that is a directory whatever exists: one that ends in a slash, `.` or `..`.
+fn is_dir_by_name(path: &Path) -> bool {
+    matches!(path.as_os_str().as_encoded_bytes().rsplit(|byte| *byte == b'/').next(), Some(b"" | b"." | b".."))
 }
 
-fn open_dir(path: &Path, create: bool) -> io::Result<Arc<Dir>> {
-    if create {
-        fs::create_dir_all(path)?;
-    }
+/// Opens a directory, which is made if missing.
+fn open_dir(path: &Path) -> io::Result<Arc<Dir>> {
+    fs::create_dir_all(path)?;
     Dir::open(path).map(Arc::new)
 }
 
@@ -202,7 +194,7 @@ impl Walk<'_> {
         if self.recursive && entry.as_ref().is_some_and(|entry| entry.dir) {
             let (base, name) = match dest {
                 Destination::Into(base) => (Arc::clone(base), remote.name().unwrap_or_default()),
-                Destination::As(local) => match open_dir(local, true) {
+                Destination::As(local) => match open_dir(local) {
                     Ok(dir) => (dir, ""),
                     Err(error) => return self.failed(local.display(), error),
                 },
@@ -313,14 +305,16 @@ fn download(worker: &mut Worker<'_>, job: Job) {
     match result {
         Ok(Some(Ok(_))) => reporter.done(),
         Ok(Some(Err(error))) if error.kind.code() == Some(409) => reporter.failed_text(format!("{remote}: {IS_DIR}")),
-        Ok(Some(Err(error))) if is_taken_by_dir(&error.kind) => {
-            let why = "is a folder here; if the other one is a folder too, use --recursive";
-            reporter.failed_text(format!("{remote}: {local} {why}"));
-        }
+        Ok(Some(Err(error))) if is_taken_by_dir(&error.kind) => reporter.failed_text(taken(&remote, &local)),
         Ok(Some(Err(error))) => worker.fail(&remote.address, &error),
         Ok(None) => {}
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => reporter.failed_text(taken(&remote, &local)),
         Err(error) => reporter.failed_text(format!("{local}: {error}")),
     }
+}
+
+fn taken(remote: &RemotePath, local: &Local) -> String {
+    format!("{remote}: {local} is a folder here: write {local}/ to put the file into it, or use --recursive")
 }
 
 fn is_taken_by_dir(kind: &ErrorKind) -> bool {

@@ -15,7 +15,7 @@ use super::remote_dir::{Known, RemoteDir};
 use super::reporter::Transfer;
 use super::usage::{Command, Usage};
 use super::worker::{Run, Worker};
-use crate::client::{Address, ClientError, ErrorKind, RemotePath, as_dir};
+use crate::client::{Address, ClientError, as_dir};
 use crate::wire::key;
 
 pub(super) static USAGE: Usage<Args> = Usage {
@@ -26,7 +26,7 @@ pub(super) static USAGE: Usage<Args> = Usage {
         operand: (
             "FILE... HOST:PORT[/FOLDER/][NAME]",
             "Local files, or - for standard input; then HOST[:PORT][/folder/] they go to, the top folder if none is \
-         given, or the new name of one file",
+         given, or the name of the copy",
         ),
         operands: 1..=usize::MAX,
         hints: &[],
@@ -35,16 +35,17 @@ pub(super) static USAGE: Usage<Args> = Usage {
   filewharf put --recursive folder 127.0.0.1:7070
   filewharf put --recursive --update folder 127.0.0.1:7070
   filewharf put photo.jpg 127.0.0.1:7070/inbox/renamed.jpg
+  filewharf put --recursive folder 127.0.0.1:7070/inbox/copy
   tar c folder | filewharf put - 127.0.0.1:7070/backup/folder.tar
 
-One FILE and a target without a final slash: into the target if it is a folder, else this is the
-new name. With several files, --name or a final slash the target is a folder. Files keep their
-names, missing folders are made, a folder x becomes /inbox/x/. File modes are not kept. The
-port is 7070 if none is given. Write tls://HOST:PORT for a server that speaks TLS. After a failure
-the rest is sent all the same. A file of 8 MiB or more whose upload broke off goes on where it
-stopped when the same command is given again, unless the file was changed; tokens of such uploads
-are kept in $XDG_STATE_HOME/filewharf, by default ~/.local/state/filewharf. Exit code 0: all is
-stored, 1: something failed, 2: wrong usage, 130: ended by Ctrl-C.",
+HOST/PATH is the copy itself, whether it exists or not: of a folder, its content goes into PATH.
+HOST/PATH/ takes the copy under its name, and so does HOST/PATH for several files or with --name;
+HOST alone is HOST/. Missing folders are made. File modes are not kept. The port is 7070 if none
+is given. Write tls://HOST:PORT for a server that speaks TLS. After a failure the rest is sent all
+the same. A file of 8 MiB or more whose upload broke off goes on where it stopped when the same
+command is given again, unless the file was changed; tokens of such uploads are kept in
+$XDG_STATE_HOME/filewharf, by default ~/.local/state/filewharf. Exit code 0: all is stored, 1:
+something failed, 2: wrong usage, 130: ended by Ctrl-C.",
     },
     flags: &[
         (
@@ -113,10 +114,11 @@ pub(super) fn run(args: &Args) -> Result<bool, UsageError> {
             return Err(UsageError(format!("--name {name}: a name has no /")));
         }
     }
-    let run = Run::new(args, Some(if takes_stdin { Transfer::FromStdin } else { Transfer::Files }))?;
-    let Some((dir, name)) = destination(&run, &files, &target, is_dir, args.name.as_deref()) else {
-        return Ok(run.reporter.finish());
+    let (dir, name) = match target.path.rsplit_once('/').filter(|_| !is_dir) {
+        Some((dir, name)) => (format!("{dir}/"), Some(name)),
+        None => (as_dir(&target.path), args.name.as_deref()),
     };
+    let run = Run::new(args, Some(if takes_stdin { Transfer::FromStdin } else { Transfer::Files }))?;
     if takes_stdin {
         run.reporter.expect(0);
         let path = format!("{dir}{}", name.unwrap_or_default());
@@ -142,38 +144,6 @@ pub(super) fn run(args: &Args) -> Result<bool, UsageError> {
 
 fn is_stdin(file: &Path) -> bool {
     file.as_os_str() == "-"
-}
-
-/// The directory that files go to, and the name of the one file if it is not its own. `None` if the server could not
-/// be asked, which has been reported.
-fn destination<'a>(
-    run: &Run,
-    files: &[PathBuf],
-    target: &'a RemotePath,
-    is_dir: bool,
-    name: Option<&'a str>,
-) -> Option<(String, Option<&'a str>)> {
-    let into_target = Some((as_dir(&target.path), name));
-    // A directory goes into the target whatever is there.
-    if is_dir || files.iter().any(|file| file.is_dir()) {
-        return into_target;
-    }
-    let mut worker = Worker::new(run);
-    match worker.try_on(&target.address, |client| client.stat(&target.path))? {
-        Ok(entry) if entry.dir && files.iter().any(|file| is_stdin(file)) => {
-            run.reporter.failed_text(format!("{target}: is a folder; standard input needs --name"));
-            None
-        }
-        Ok(entry) if entry.dir => into_target,
-        Ok(_) | Err(ClientError { kind: ErrorKind::Refused { code: 404 | 409, .. }, .. }) => {
-            let (dir, name) = target.path.rsplit_once('/')?;
-            Some((format!("{dir}/"), Some(name)))
-        }
-        Err(error) => {
-            worker.fail(&target.address, &error);
-            None
-        }
-    }
 }
 
 /// Finds what is to be sent.
@@ -290,7 +260,7 @@ fn send(worker: &mut Worker<'_>, address: &Address, job: Job) {
             let mut progress = worker.run.reporter.start(&local.to_string_lossy(), size);
             // A pipe would be read by the comparison.
             let equality = worker.run.update.filter(|_| fs::metadata(&local).is_ok_and(|local| local.is_file()));
-            let sent = worker.run_on(address, |client| {
+            let sent = worker.try_on(address, |client| {
                 let is_there = match (equality, &known) {
                     (None, _) | (Some(_), Known::Absent) => false,
                     (Some(equality), Known::Present(entry)) => client.has_listed(&path, entry, &local, equality)?,
@@ -299,8 +269,9 @@ fn send(worker: &mut Worker<'_>, address: &Address, job: Job) {
                 if is_there { Ok(None) } else { client.put_file(&path, &local, &mut progress).map(Some) }
             });
             match sent {
-                Some(Some(_)) => worker.run.reporter.done(),
-                Some(None) => worker.run.reporter.unchanged(size),
+                Some(Ok(Some(_))) => worker.run.reporter.done(),
+                Some(Ok(None)) => worker.run.reporter.unchanged(size),
+                Some(Err(error)) => failed(worker, address, &error),
                 None => {}
             }
         }
@@ -313,5 +284,19 @@ fn send(worker: &mut Worker<'_>, address: &Address, job: Job) {
                 other => other,
             });
         }
+    }
+}
+
+/// Reports a failure; for a file with a directory in its way, with the target that puts it into that.
+fn failed(worker: &mut Worker<'_>, address: &Address, error: &ClientError) {
+    let path = error.path.as_str();
+    let is_dir = error.kind.code() == Some(409)
+        && matches!(worker.try_on(address, |client| client.stat(path)), Some(Ok(entry)) if entry.dir);
+    match is_dir {
+        true => {
+            let why = "is a folder; to put the file into it, write";
+            worker.run.reporter.failed_text(format!("{address}{path}: {why} {address}{path}/"));
+        }
+        false => worker.fail(address, error),
     }
 }

@@ -83,7 +83,7 @@ fn wrong_usage_has_its_own_exit_code() {
         "put a --name .. 127.0.0.1:1/",
         "get :1/a",
         "get 127.0.0.1:1/a/../b",
-        "get 127.0.0.1:1/a 127.0.0.1:1/b /nowhere/at/all",
+        "get 127.0.0.1:1/a 127.0.0.1:1/b /dev/null/all",
         "get -r 127.0.0.1:1/a -",
         "ls",
         "ls http://127.0.0.1:1/",
@@ -110,16 +110,17 @@ fn directories_survive_a_round_trip() {
     write(&from.join("a.part.etag"), "4");
     fs::create_dir(from.join("nothing")).expect("a folder");
     fake.state().page = Some(5);
-    assert_end(&format!("put -r {} {}/in", from.display(), fake.address), DONE);
+    // The second time over what is there.
+    for _ in 0..2 {
+        assert_end(&format!("put -r {} {}/in", from.display(), fake.address), DONE);
+        assert_end(&format!("get -r --parallel 1 {}/in {}", fake.address, to.display()), DONE);
+        assert_eq!(contents(&to), contents(&from));
+    }
+    assert_eq!(fake.content("/in/sub0/f0").expect("there"), b"content 0");
+    assert_end(&format!("put -r {} {}/in/", from.display(), fake.address), DONE);
     assert_eq!(fake.content("/in/x/sub0/f0").expect("there"), b"content 0");
-    assert_end(&format!("get -r {}/in/x {}", fake.address, to.display()), DONE);
-    assert_eq!(contents(&to), contents(&from));
-    // Into the directory that is there now, and over what is there.
-    assert_end(&format!("get -r --parallel 1 {}/in/x {}", fake.address, to.display()), DONE);
+    assert_end(&format!("get -r {}/in/x/ {}/", fake.address, to.display()), DONE);
     assert_eq!(contents(&to.join("x")), contents(&from));
-    fs::remove_dir_all(to.join("x")).expect("removed");
-    assert_end(&format!("get -r {}/in/x/ {}/", fake.address, dir.path().display()), DONE);
-    assert_eq!(contents(&to), contents(&from));
 }
 
 #[test]
@@ -187,7 +188,7 @@ fn links_at_the_destination_are_not_followed() {
         let _ = fs::remove_file(here.join("f.part.etag"));
         write(&here.join("f.part"), "");
         symlink("victim", here.join("f.part.etag")).expect("a link");
-        assert_end(&format!("get {address}/f {}", here.display()), DONE);
+        assert_end(&format!("get {address}/f {}/", here.display()), DONE);
         assert_eq!(fs::read_to_string(&victim).expect("still there"), record);
     }
     // What the user names may be a link, what the server names under it may not.
@@ -196,13 +197,13 @@ fn links_at_the_destination_are_not_followed() {
         fs::create_dir_all(&outside).expect("a folder");
         fs::create_dir_all(here.join(connection).parent().expect("a parent")).expect("a folder");
         symlink(&outside, here.join(connection)).expect("a link");
-        assert_end(&format!("get -r {address}/tree {}", here.join(dest).display()), FAILED);
+        assert_end(&format!("get -r {address}/tree {}/", here.join(dest).display()), FAILED);
         assert_eq!(contents(&outside), Vec::<String>::new(), "{dest}");
     }
     fs::create_dir(here.join("real")).expect("a folder");
     symlink("real", here.join("typed")).expect("a link");
     assert_end(&format!("get -r {address}/tree {}/typed", here.display()), DONE);
-    assert_eq!(contents(&here.join("real")), ["tree/top/inner=y"]);
+    assert_eq!(contents(&here.join("real")), ["top/inner=y"]);
 }
 
 #[test]
@@ -232,6 +233,8 @@ fn a_single_file_takes_the_given_name() {
     assert_end(&format!("put {here}/f {address}/in/g"), DONE);
     assert_end(&format!("get {address}/in/g {here}/h"), DONE);
     assert_end(&format!("get {address}/in/g --quiet {here}/new/"), DONE);
+    assert_end(&format!("get {address}/in/g {here}/new"), FAILED);
+    assert_end(&format!("put {here}/f {address}/in"), FAILED);
     assert_end(&format!("get {address}/in/g /dev/null"), DONE);
     assert_eq!(contents(dir.path()), ["f=1", "h=1", "new/g=1"]);
     assert_end(&format!("get {address}/in {here}/i"), FAILED);
@@ -326,7 +329,7 @@ fn a_file_from_before_1970_is_sent_listed_and_fetched_with_its_time_and_only_onc
     fs::File::options().write(true).open(from.join("f")).and_then(|file| file.set_modified(time)).expect("a time");
     for (line, verb) in [
         (format!("put -r --update {} {}", from.display(), fake.address), "PUT"),
-        (format!("get -r --update {}/d {}", fake.address, to.display()), "GET"),
+        (format!("get -r --update {}/d {}/", fake.address, to.display()), "GET"),
     ] {
         for want in [&["/d/f"][..], &[]] {
             assert_end(&line, DONE);
@@ -393,7 +396,7 @@ fn with_update_only_files_of_another_size_or_time_are_fetched() {
     }
     let here = dir.path();
     let get = |flags: &str| {
-        assert_end(&format!("get -r {flags} {}/d {}", fake.address, here.display()), DONE);
+        assert_end(&format!("get -r {flags} {}/d {}/d", fake.address, here.display()), DONE);
         transferred(&fake, "GET")
     };
     assert_eq!(get("--update"), ["/d/a", "/d/b", "/d/x/c"]);
@@ -416,7 +419,7 @@ fn with_update_only_files_of_another_size_or_time_are_fetched() {
     };
     assert_eq!(one("-u", "one"), ["/d/a"]);
     assert_eq!(one("-u", "one"), [""; 0]);
-    assert_eq!(one("-c", "d"), [""; 0]);
-    assert_end(&format!("get -u {}/missing {}", fake.address, here.display()), FAILED);
+    assert_eq!(one("-c", "d/"), [""; 0]);
+    assert_end(&format!("get -u {}/missing {}/", fake.address, here.display()), FAILED);
     assert_end(&format!("get -c {}/d/a -", fake.address), ExitCode::from(WRONG_USAGE));
 }

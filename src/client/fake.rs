@@ -261,6 +261,10 @@ fn put(request: &Request<'_>, input: &mut In, out: &mut Out, state: &Mutex<State
         }
         return Err(io::ErrorKind::Other.into());
     }
+    if state.lock().expect("unpoisoned").is_dir(request.path) {
+        out.write_all(b"ERR 409 a folder has that name\n")?;
+        return Err(io::ErrorKind::Other.into());
+    }
     if let Some(token) = option(request, "resume") {
         return resumed::put(token, request, input, out, state);
     }

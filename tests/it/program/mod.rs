@@ -403,8 +403,8 @@ fn one_file_takes_the_name_of_the_target() {
     let (photo, other) = (local("photo.jpg"), local("b"));
     for (arguments, stored, content) in [
         (vec![&*photo, "/x/renamed.jpg"], "x/renamed.jpg", "photo.jpg"),
-        // A directory that is there takes the file in; a final slash says that a directory is meant.
-        (vec![&*photo, "/x"], "x/photo.jpg", "photo.jpg"),
+        // A final slash says that a directory is meant.
+        (vec![&*photo, "/x/"], "x/photo.jpg", "photo.jpg"),
         (vec![&*photo, "/new/"], "new/photo.jpg", "photo.jpg"),
         (vec![&*other, "/x/renamed.jpg"], "x/renamed.jpg", "b"),
         (vec![&*photo, &*other, "/many"], "many/b", "b"),
@@ -418,8 +418,10 @@ fn one_file_takes_the_name_of_the_target() {
     // Standard input has no name of its own.
     run_well(&["put", "-", &to("/from/stdin")]);
     assert_eq!(fs::read(served.join("from/stdin")).expect("stored"), b"");
-    let told = fails(&["put", "-", &to("/from")], 1);
+    let told = fails(&["put", "-", &to("/from/")], 2);
     assert!(told.contains("--name"), "{told}");
+    let told = fails(&["put", &photo, &to("/from")], 1);
+    assert!(told.contains(&format!("is a folder; to put the file into it, write {}", to("/from/"))), "{told}");
     program.end();
 }
 

@@ -82,9 +82,11 @@ impl Command {
 /// rights that it needs in `access::permission`, and its function in the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Whole {
-    /// Remove a file or an empty directory.
+    /// Remove a file or a directory.
     Delete {
         key: Key,
+        /// With all that is in it; else only an empty directory.
+        is_recursive: bool,
         /// Nothing else is removed.
         expected_kind: ExpectedKind,
         precondition: Precondition,

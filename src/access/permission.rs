@@ -163,7 +163,9 @@ impl Rules {
                 let Some(key) = command.key() else { return Err(Failure::Internal) };
                 let rights = self.rights(asking.caller, asking.from, key);
                 if is_permitted(&command, rights, self.may_list(asking.caller, asking.from, key)) {
-                    return Ok(command);
+                    let is_tree = matches!(command, Command::Run(Whole::Delete { is_recursive: true, .. }));
+                    // What is in a directory goes with it, so no other rule may lie under it.
+                    return if is_tree && self.has_rule_under(key) { Err(DENIED) } else { Ok(command) };
                 }
                 let above = self.rights_above(asking.caller, asking.from, key);
                 let is_hidden = rights.is_none()

@@ -21,6 +21,7 @@ use crate::store::resumable::uploads::ResumableUploads;
 use crate::store::staging::dirs::StageDirs;
 use crate::store::staging::parents::Parents;
 use crate::store::staging::space::Space;
+use crate::store::staging::trash::Trash;
 use crate::store::staging::write::Staging;
 
 #[derive(Debug)]
@@ -56,6 +57,7 @@ impl Volume {
             make: calls.stage,
             dirs,
             space: Space::new(limits.free_bytes_min, limits.reserved_bytes_max),
+            trash: Trash::default(),
         };
         let parents = Parents::new(Arc::clone(&fs), Arc::clone(&quotas));
         let names = Arc::new(Namespace { fs: Arc::clone(&fs), quotas, stored, staging, parents });

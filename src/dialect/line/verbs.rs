@@ -118,7 +118,7 @@ impl Line {
     }
 
     pub(super) fn delete(&mut self, request: &Request<'_>) -> Result<Action, Failure> {
-        let (options, Path { key, expected_kind }) = pieces(request, &["if"])?;
+        let (options, Path { key, expected_kind }) = pieces(request, &["if", "recursive"])?;
         if key.is_root() {
             return Err(Failure::Denied("the served folder itself cannot be deleted"));
         }
@@ -127,7 +127,12 @@ impl Line {
         }
         let precondition = OnlyIf::precondition(options.only)?;
         self.exchange = Exchange::Plain(key.clone());
-        Ok(Action::Run(Command::Run(Whole::Delete { key, expected_kind, precondition })))
+        Ok(Action::Run(Command::Run(Whole::Delete {
+            key,
+            is_recursive: options.recursive,
+            expected_kind,
+            precondition,
+        })))
     }
 
     pub(super) fn make_dir(&mut self, request: &Request<'_>) -> Result<Action, Failure> {

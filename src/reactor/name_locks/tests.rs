@@ -11,7 +11,12 @@ fn id(n: u32) -> ConnId {
 }
 
 fn delete(text: &str) -> Op {
-    Op::Run(Whole::Delete { key: key(text), expected_kind: ExpectedKind::Either, precondition: Precondition::None })
+    Op::Run(Whole::Delete {
+        key: key(text),
+        is_recursive: false,
+        expected_kind: ExpectedKind::Either,
+        precondition: Precondition::None,
+    })
 }
 
 fn list(text: &str) -> Op {

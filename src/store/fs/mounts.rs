@@ -136,6 +136,14 @@ impl Mounts {
     }
 }
 
+impl Mounts {
+    /// True if something is mounted in this directory or at it.
+    pub(crate) fn is_any_in(&self, path: &str) -> bool {
+        let is_in = |point: &str| point.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        self.are_any.load(Ordering::Acquire) && lock(&self.served).iter().any(|(point, _)| is_in(point))
+    }
+}
+
 impl List {
     fn has_changed(&self) -> bool {
         let mut polled = [PollFd::new(&self.file, PollFlags::PRI)];

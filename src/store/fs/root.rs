@@ -34,6 +34,14 @@ pub(crate) struct Dir {
     pub(crate) path: Box<str>,
 }
 
+impl Dir {
+    /// One that was opened by this name.
+    pub(crate) fn of(fd: OwnedFd, path: &str) -> Result<Arc<Self>, Errno> {
+        let id = stat::id(&fstat(&fd)?);
+        Ok(Arc::new(Self { fd, id, path: path.into() }))
+    }
+}
+
 /// What the path of the root leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RootAt {

@@ -4,8 +4,9 @@
 //! replaced; nothing here follows one.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
-use rustix::fs::{AtFlags, Stat, unlinkat};
+use rustix::fs::{AtFlags, Stat, renameat, unlinkat};
 use rustix::io::Errno;
 
 use crate::command::Answer;
@@ -13,6 +14,7 @@ use crate::error::{Failure, StoreError};
 use crate::object::{ExpectedKind, Key, MissingParents, Placed, Precondition};
 use crate::platform::Outcome;
 use crate::store::fs::errno;
+use crate::store::fs::root::Dir;
 use crate::store::fs::stat::{self, Kind, may_replace};
 use crate::store::fs::stat::{At, standing};
 use crate::store::fs::sync::Scope;
@@ -21,13 +23,19 @@ use crate::store::namespace::deferred_unlink::keep_open;
 use crate::store::namespace::stripes::lock_names;
 use crate::store::staging::parents::ResolvedParent;
 use crate::store::staging::pending_syncs::{Change, PendingSyncs};
+use crate::store::staging::trash::Removal;
 
 type Changed = Result<Change, StoreError>;
 
 const DONE: Outcome = Outcome::Answered(Answer::Done);
 
 impl Namespace {
-    pub(crate) fn delete(&self, key: &Key, expected_kind: ExpectedKind, precondition: &Precondition) -> Changed {
+    pub(crate) fn delete(
+        &self,
+        (key, is_recursive): (&Key, bool),
+        expected_kind: ExpectedKind,
+        precondition: &Precondition,
+    ) -> Changed {
         self.fs.health.check_writable()?;
         if key.is_root() {
             return Err(refused(Failure::Denied("the served folder itself stays"), "delete"));
@@ -51,7 +59,11 @@ impl Namespace {
         let flags = if is_dir { AtFlags::REMOVEDIR } else { AtFlags::empty() };
         let changing = if is_dir { None } else { self.quotas.removing(key, stat::len(&stat)) };
         let displaced = keep_open(&self.fs, (dir.fd.as_fd(), key.name()), &stat);
-        unlinkat(&dir.fd, key.name(), flags).map_err(|errno| match errno {
+        let removed = unlinkat(&dir.fd, key.name(), flags);
+        if is_recursive && is_dir && matches!(removed, Err(Errno::EXIST | Errno::NOTEMPTY)) {
+            return self.discard(&dir, key);
+        }
+        removed.map_err(|errno| match errno {
             // POSIX lets a system say either.
             Errno::EXIST | Errno::NOTEMPTY if self.fs.lists_nothing(path) => {
                 refused(Failure::Conflict(NOT_LISTED), "unlinkat")
@@ -63,6 +75,31 @@ impl Namespace {
             changing.done();
         }
         Ok(Change { outcome: DONE, syncs: self.parents.syncs_for(&dir), displaced })
+    }
+
+    /// Moves a directory to the trash, where it is removed with its content once that is durable.
+    fn discard(&self, dir: &Arc<Dir>, key: &Key) -> Changed {
+        let path = key.as_str();
+        let failed = |(site, errno)| self.fs.change_error(site, path, errno);
+        let Some(dirs) = &self.staging.dirs else { return Err(refused(READ_ONLY, "trash")) };
+        if self.fs.mounts.is_any_in(path) {
+            return Err(refused(Failure::Conflict("another file system is mounted in that folder"), "trash"));
+        }
+        let (trash, above) = self.staging.trash.open(&self.fs.root()).map_err(failed)?;
+        let charged = self.quotas.moving_dir(key, None)?;
+        let name = dirs.trash_name();
+        renameat(&dir.fd, key.name(), &trash.fd, &*name).map_err(|errno| failed(("renameat", errno)))?;
+        let mut syncs = self.parents.syncs_for(dir);
+        if self.fs.durable {
+            // It is in the trash for good before its old place forgets it.
+            for own in above.iter().chain([&trash]) {
+                let synced = self.parents.synced_for(own);
+                syncs.add(&synced);
+                syncs.put_first(&synced);
+            }
+        }
+        syncs.discarded.push(Removal::new(trash, &name, &name, charged));
+        Ok(Change { outcome: DONE, syncs, displaced: None })
     }
 
     pub(crate) fn make_dir(&self, key: &Key, parents: MissingParents) -> Changed {
@@ -176,7 +213,7 @@ impl Namespace {
             return Err(refused(Failure::Conflict("a file has that name"), "rename"));
         }
         let is_dir = stat::kind(stat) == Kind::Dir;
-        let _moving = if is_dir { self.quotas.moving_dir(from, to)? } else { None };
+        let _moving = if is_dir { self.quotas.moving_dir(from, Some(to))? } else { None };
         let lens = (stat::len(stat), there.as_ref().map(stat::len));
         let changing = if is_dir { None } else { self.quotas.moving((from, to), lens)? };
         let absent = precondition.wants_absent();
@@ -203,6 +240,7 @@ impl Namespace {
 
 /// Why a directory cannot be removed that seems empty.
 const NOT_LISTED: &str = "the folder is not empty: it holds only what is not listed (names that are not UTF-8 or have control characters, links)";
+const READ_ONLY: Failure = Failure::Denied("the server is read-only");
 const TO_BOUNDED: &str = "a folder cannot move to where the size of a file is bounded";
 
 fn refused(failure: Failure, site: &'static str) -> StoreError {

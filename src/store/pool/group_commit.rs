@@ -30,6 +30,9 @@ impl Pool {
             let Some(dir) = pending.syncs.dirs.pop() else {
                 pending.volume.names.parents.were_synced(&pending.syncs);
                 self.remove_joined(&pending.volume, &pending.syncs.joined);
+                for removal in pending.syncs.discarded.drain(..) {
+                    self.empty(Box::new(removal));
+                }
                 self.completions.push(pending.finished);
                 continue;
             };

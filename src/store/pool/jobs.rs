@@ -20,6 +20,7 @@ use crate::store::resumable::expiry::Pass;
 use crate::store::resumable::open::Opened;
 use crate::store::staging::dirs::Sweep;
 use crate::store::staging::pending_syncs::PendingSyncs;
+use crate::store::staging::trash::Removal;
 use crate::store::take_overs::Wanted;
 use crate::store::volume::Volume;
 
@@ -35,6 +36,8 @@ pub(crate) enum Job {
     },
     /// Close a file that has lost its name, which frees its blocks.
     Free(OwnedFd),
+    /// A step of the removal of a tree that is in the trash.
+    Empty(Box<Removal>),
     /// Continue with the syncs of a change.
     FinishChange(Pending),
     /// Try whether uploads can be stored again.

@@ -26,6 +26,9 @@ use crate::store::take_overs::Wanted;
 use crate::store::volume::Volume;
 use crate::upload::UploadId;
 
+/// Trees that wait in the trash.
+const REMOVALS_MAX: usize = 1024;
+
 /// The result, and what must be synced before it is true.
 type Served = Result<(Reply, PendingSyncs), StoreError>;
 
@@ -71,6 +74,11 @@ impl Pool {
                 self.syncing.fetch_sub(syncs, Ordering::Relaxed);
             }
             Job::Free(file) => drop(file),
+            Job::Empty(mut removal) => {
+                if !self.queues.is_closed() && removal.step() {
+                    self.empty(removal);
+                }
+            }
             Job::Probe => self.volume.names.staging.probe(),
             Job::Look => {
                 self.look();
@@ -262,9 +270,13 @@ impl Pool {
     /// Commands that are done whole.
     fn run(&self, volume: &Volume, whole: &Whole) -> Served {
         match whole {
-            Whole::Delete { key, expected_kind, precondition } => {
-                volume.names.delete(key, *expected_kind, precondition).map(|change| self.changed(change))
+            Whole::Delete { is_recursive: true, .. } if self.queues.len(WorkQueue::Free) >= REMOVALS_MAX => {
+                Err(StoreError::refused(Failure::Busy, "trash"))
             }
+            Whole::Delete { key, expected_kind, is_recursive, precondition } => volume
+                .names
+                .delete((key, *is_recursive), *expected_kind, precondition)
+                .map(|change| self.changed(change)),
             Whole::MakeDir { key, parents } => volume.names.make_dir(key, *parents).map(|change| self.changed(change)),
             Whole::Rename { from, to, precondition, parents, len_max } => {
                 volume.names.rename((from, to), precondition, *parents, *len_max).map(|change| self.changed(change))

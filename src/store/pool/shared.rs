@@ -17,6 +17,7 @@ use crate::store::pool::mounted::Mounted;
 use crate::store::pool::sync_groups::SyncGroups;
 use crate::store::pool::workers::{DirHash, WorkQueue, WorkQueues};
 use crate::store::staging::pending_syncs::{Change, PendingSyncs};
+use crate::store::staging::trash::Removal;
 use crate::store::volume::Volume;
 use crate::upload::UploadId;
 
@@ -62,6 +63,11 @@ impl Pool {
         {
             self.queues.push(WorkQueue::Free, Job::Free(file));
         }
+    }
+
+    /// Has a tree removed that is in the trash.
+    pub(crate) fn empty(&self, removal: Box<Removal>) {
+        self.queues.push(WorkQueue::Free, Job::Empty(removal));
     }
 
     /// True while another file may wait to be freed.

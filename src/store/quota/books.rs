@@ -30,6 +30,8 @@ pub(crate) struct Account {
     pub(crate) reserved: u64,
     /// Directories that were moved within it.
     pub(crate) moves: u64,
+    /// Directories in it that are being moved, or removed with their content.
+    pub(crate) moving: usize,
     /// When it is counted again.
     due: Instant,
     /// Counts in a row that were given up.
@@ -54,8 +56,6 @@ pub(crate) struct Books {
     pub(crate) changes: Vec<Change>,
     /// How often other quotas were set.
     pub(crate) sets: u64,
-    /// Directories that are being moved.
-    pub(crate) moving: usize,
     pub(crate) cursor: Option<Cursor>,
 }
 
@@ -97,8 +97,18 @@ impl Books {
             }
             let id = self.number();
             let Quota { prefix, unit, max } = quota.clone();
-            let (stored, pending, reserved, moves) = (None, 0, 0, 0);
-            let account = Account { prefix, unit, max, stored, pending, reserved, moves, due: now, given_up: 0 };
+            let account = Account {
+                prefix,
+                unit,
+                max,
+                stored: None,
+                pending: 0,
+                reserved: 0,
+                moves: 0,
+                moving: 0,
+                due: now,
+                given_up: 0,
+            };
             self.accounts.insert(id, account);
         }
         self.by_prefix.clear();
@@ -239,10 +249,10 @@ impl Books {
 
     /// Begins a count that is due: its number, and of which prefix. One at a time.
     pub(crate) fn begin_count(&mut self, now: Instant) -> Option<(u64, Box<str>)> {
-        if self.cursor.is_some() || self.moving > 0 {
+        if self.cursor.is_some() {
             return None;
         }
-        let due = self.accounts.iter().filter(|(_, account)| account.due <= now);
+        let due = self.accounts.iter().filter(|(_, account)| account.due <= now && account.moving == 0);
         let (id, _) = due.min_by_key(|(_, account)| (account.stored.is_some(), account.due))?;
         let (id, number) = (*id, self.number());
         let account = self.accounts.get_mut(&id)?;

@@ -147,9 +147,11 @@ impl Books {
         }
     }
 
-    /// A directory is about to be moved within these accounts; `None` if that concerns no quota.
-    pub(crate) fn begin_move_dir(&mut self, from: &str, to: &str) -> Result<Option<Vec<AccountId>>, Failure> {
-        let (source, target) = (self.covering(from), self.covering(to));
+    /// A directory is about to be moved within these accounts, or out of reach (`to` is `None`), where it counts until
+    /// its files are removed. `None` if that concerns no quota.
+    pub(crate) fn begin_move_dir(&mut self, from: &str, to: Option<&str>) -> Result<Option<Vec<AccountId>>, Failure> {
+        let source = self.covering(from);
+        let target = to.map_or_else(|| source.clone(), |to| self.covering(to));
         if source.iter().any(|id| !target.contains(id)) || target.iter().any(|id| !source.contains(id)) {
             return Err(Failure::Conflict("a folder cannot move into a quota or out of one"));
         }
@@ -159,19 +161,33 @@ impl Books {
         if source.is_empty() {
             return Ok(None);
         }
-        self.moving += 1;
+        for id in &source {
+            if let Some(account) = self.accounts.get_mut(id) {
+                account.moving += 1;
+            }
+        }
         self.give_up_count_of(&source);
         Ok(Some(source))
     }
 
     pub(crate) fn end_move_dir(&mut self, within: &[AccountId]) {
-        self.moving -= 1;
         for id in within {
             if let Some(account) = self.accounts.get_mut(id) {
+                account.moving -= 1;
                 account.moves += 1;
             }
         }
         self.give_up_count_of(within);
+    }
+
+    /// A file of this length is gone that these accounts counted.
+    pub(crate) fn removed(&mut self, within: &[AccountId], len: u64) {
+        for id in within {
+            if let Some(account) = self.accounts.get_mut(id) {
+                let bytes = account.unit.of(Some(len));
+                account.stored = account.stored.map(|stored| stored.saturating_sub(bytes));
+            }
+        }
     }
 
     /// Where a directory is in the order of the count changes, and all that is in it.

@@ -49,10 +49,10 @@ pub(crate) struct Changing<'a> {
     end: End,
 }
 
-/// A directory is being moved, until this is dropped.
+/// A directory is being moved, or removed with its content, until this is dropped. It is not counted meanwhile.
 #[derive(Debug)]
-pub(crate) struct MovingDir<'a> {
-    quotas: &'a Quotas,
+pub(crate) struct MovingDir {
+    quotas: Arc<Quotas>,
     within: Vec<AccountId>,
 }
 
@@ -175,13 +175,13 @@ impl Quotas {
         Ok(self.changing(numbers, None))
     }
 
-    /// A directory is about to be moved.
-    pub(crate) fn moving_dir(&self, from: &Key, to: &Key) -> Result<Option<MovingDir<'_>>, StoreError> {
+    /// A directory is about to be moved; without `to`, to the trash.
+    pub(crate) fn moving_dir(self: &Arc<Self>, from: &Key, to: Option<&Key>) -> Result<Option<MovingDir>, StoreError> {
         if !self.is_used() {
             return Ok(None);
         }
-        let begun = self.books().begin_move_dir(from.as_str(), to.as_str()).map_err(refused)?;
-        Ok(begun.map(|within| MovingDir { quotas: self, within }))
+        let begun = self.books().begin_move_dir(from.as_str(), to.map(Key::as_str)).map_err(refused)?;
+        Ok(begun.map(|within| MovingDir { quotas: Arc::clone(self), within }))
     }
 
     /// Refuses new directories under a quota until its first count has ended.
@@ -261,7 +261,14 @@ impl Drop for Changing<'_> {
     }
 }
 
-impl Drop for MovingDir<'_> {
+impl MovingDir {
+    /// A file of this length in it is removed.
+    pub(crate) fn removed(&self, len: u64) {
+        self.quotas.books().removed(&self.within, len);
+    }
+}
+
+impl Drop for MovingDir {
     fn drop(&mut self) {
         self.quotas.books().end_move_dir(&self.within);
     }

@@ -17,6 +17,7 @@ use crate::store::fs::errno::TARGET;
 use crate::store::fs::resolve::dir_flags;
 use crate::store::mutex::lock;
 use crate::store::staging::locks::{LOCK, RootLock, lock_file, private_dir};
+use crate::store::staging::trash::Leftovers;
 use crate::wire::key::RESERVED;
 
 /// Files removed in one step of a sweep: a commit queued after a step waits about a millisecond.
@@ -64,6 +65,11 @@ impl StageDirs {
             log::warn!(target: TARGET, "the staging folder is not there any more; made a new one");
         }
         Ok(Arc::clone(&current))
+    }
+
+    /// A name not used in the trash yet.
+    pub(crate) fn trash_name(&self) -> String {
+        format!("{}-{}", self.current().name, self.fresh_name())
     }
 
     /// A name not used in this directory yet.
@@ -133,6 +139,8 @@ pub(crate) struct Sweep {
     own: String,
     dirs: Dir,
     dead: Option<Dead>,
+    /// Once there are no more directories.
+    trash: Option<Leftovers>,
 }
 
 /// One directory of a dead process: its lock is ours until it is gone.
@@ -152,7 +160,9 @@ impl Sweep {
     pub(crate) fn beside(own: &StageDir) -> Result<Self, SiteErrno> {
         let base = own.base.try_clone().map_err(|_| ("dup staging", Errno::MFILE))?;
         let dirs = Dir::read_from(&base).map_err(|e| ("read staging", e))?;
-        Ok(Self { base, own: own.name.clone(), dirs, dead: None })
+        let above = openat(&base, "..", dir_flags(), Mode::empty()).map_err(|e| ("openat .filewharf", e))?;
+        let trash = Leftovers::find(above.as_fd(), &format!("{}-", own.name));
+        Ok(Self { base, own: own.name.clone(), dirs, dead: None, trash })
     }
 
     /// Does a little; false when there is nothing left to do.
@@ -163,7 +173,7 @@ impl Sweep {
             }
             return true;
         }
-        let Some(Ok(entry)) = self.dirs.read() else { return false };
+        let Some(Ok(entry)) = self.dirs.read() else { return self.trash.as_mut().is_some_and(Leftovers::step) };
         let Ok(name) = entry.file_name().to_str() else { return true };
         // Our own is not only locked: if its lock were removed by hand, it would look dead.
         if !matches!(name, "." | "..") && name != self.own {

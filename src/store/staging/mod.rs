@@ -9,6 +9,7 @@
 //! | `space` | free space: promised, and reserved |
 //! | `gifts` | what a directory gives to the files that are made in it |
 //! | `parents` | directories that are made, and synced after a change |
+//! | `trash` | directories that were removed with their content |
 //! | `pending_syncs`, `synced_entries` | what must be synced before a change is acknowledged |
 
 pub(crate) mod dirs;
@@ -19,4 +20,5 @@ pub(crate) mod pending_syncs;
 pub(crate) mod space;
 pub(crate) mod staged;
 pub(crate) mod synced_entries;
+pub(crate) mod trash;
 pub(crate) mod write;

@@ -11,6 +11,7 @@ use crate::store::fs::root::Dir;
 use crate::store::fs::stat::DirId;
 use crate::store::mutex::lock;
 use crate::store::staging::synced_entries::SyncedEntry;
+use crate::store::staging::trash::Removal;
 use crate::upload::UploadId;
 
 /// What a change leaves to be done.
@@ -34,6 +35,8 @@ pub(crate) struct PendingSyncs {
     pub(crate) entries: Vec<SyncedEntry>,
     /// Uploads that another was concatenated from: removed once all of `dirs` are synced.
     pub(crate) joined: Vec<UploadId>,
+    /// Trees in the trash: emptied once all of `dirs` are synced.
+    pub(crate) discarded: Vec<Removal>,
 }
 
 impl PendingSyncs {
@@ -45,6 +48,7 @@ impl PendingSyncs {
         self.created.extend(other.created);
         self.entries.extend(other.entries);
         self.joined.extend(other.joined);
+        self.discarded.extend(other.discarded);
     }
 
     /// Has a directory synced before all others.

@@ -23,6 +23,7 @@ use crate::store::staging::dirs::{StageDir, StageDirs};
 use crate::store::staging::gifts::Gifts;
 use crate::store::staging::space::Space;
 use crate::store::staging::staged::Staged;
+use crate::store::staging::trash::Trash;
 
 /// How much is moved at a time when bytes must go before a content.
 const PREPEND_BLOCK: usize = 256 * 1024;
@@ -42,6 +43,7 @@ pub(crate) struct Staging {
     /// None in a read-only store.
     pub(crate) dirs: Option<StageDirs>,
     pub(crate) space: Space,
+    pub(crate) trash: Trash,
 }
 
 impl Staging {

@@ -85,6 +85,7 @@ fn every_change_of_a_name_waits_while_another_server_changes_it() {
     };
     let delete = Op::Run(Whole::Delete {
         key: key("deleted"),
+        is_recursive: false,
         expected_kind: ExpectedKind::Either,
         precondition: Precondition::None,
     });

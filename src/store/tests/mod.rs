@@ -24,6 +24,7 @@ mod resumable;
 mod space;
 #[cfg(target_os = "linux")]
 mod syncs;
+mod trash;
 mod tree;
 mod uploads;
 
@@ -227,12 +228,18 @@ impl Bench {
     }
 
     fn delete(&mut self, name: &str, precondition: Precondition) -> Result<Outcome, Failure> {
-        self.run(Op::Run(Whole::Delete { key: key(name), expected_kind: ExpectedKind::Either, precondition }))
+        self.run(Op::Run(Whole::Delete {
+            key: key(name),
+            is_recursive: false,
+            expected_kind: ExpectedKind::Either,
+            precondition,
+        }))
     }
 
     fn delete_dir(&mut self, name: &str) -> Result<Outcome, Failure> {
         self.run(Op::Run(Whole::Delete {
             key: key(name),
+            is_recursive: false,
             expected_kind: ExpectedKind::Dir,
             precondition: Precondition::None,
         }))

@@ -92,6 +92,7 @@ fn a_mount_is_written_to_by_workers_with_a_reserved_directory_of_its_own() {
             Op::Run(Whole::MakeDir { key: key("vol/d"), parents: MissingParents::Make }),
             Op::Run(Whole::Delete {
                 key: key("vol/a"),
+                is_recursive: false,
                 expected_kind: ExpectedKind::Either,
                 precondition: Precondition::None,
             }),

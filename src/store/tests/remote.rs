@@ -91,6 +91,7 @@ fn no_call_on_a_file_system_of_another_machine_is_made_on_the_loop() {
             }),
             Op::Run(Whole::Delete {
                 key: key("to"),
+                is_recursive: false,
                 expected_kind: ExpectedKind::Either,
                 precondition: Precondition::None,
             }),

@@ -508,6 +508,7 @@ fn a_large_file_that_loses_its_name_on_the_loop_is_freed_by_a_worker_and_not_too
         large(&bench, "y");
         let op = Op::Run(Whole::Delete {
             key: key("y"),
+            is_recursive: false,
             expected_kind: ExpectedKind::Either,
             precondition: Precondition::None,
         });

@@ -13,6 +13,7 @@ mod program;
 mod quotas;
 mod reload;
 mod reload_under_load;
+mod trees;
 
 use std::sync::Arc;
 

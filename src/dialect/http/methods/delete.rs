@@ -1,4 +1,4 @@
-//! DELETE of a file or an empty directory.
+//! DELETE of a file or a directory: one that is not empty only with `Depth: infinity`.
 
 use std::fmt::Display;
 
@@ -10,6 +10,7 @@ use crate::error::{CloseReason, Failure};
 use crate::object::Key;
 use crate::wire::http::conditional::Preconditions;
 use crate::wire::http::head::Head;
+use crate::wire::http::relocation::{self, Depth};
 use crate::wire::http::target;
 use crate::wire::key::Path;
 
@@ -29,8 +30,9 @@ impl Handler for Delete {
             return Err(Failure::Denied("the served folder itself cannot be deleted").into());
         }
         let precondition = Preconditions::parse(&head.fields)?.for_change();
+        let is_recursive = relocation::depth(head)? == Some(Depth::Infinity);
         self.0 = Some(key.clone());
-        Ok(Action::Run(Command::Run(Whole::Delete { key, expected_kind, precondition })))
+        Ok(Action::Run(Command::Run(Whole::Delete { key, is_recursive, expected_kind, precondition })))
     }
 
     fn answered(&mut self, answer: Answer, response: &mut ResponseMeta, context: &mut Context<'_>) -> Action {

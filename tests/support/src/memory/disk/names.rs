@@ -75,7 +75,7 @@ impl Disk {
                 }
                 Ok(Next::Done(Outcome::Listed(page)))
             }
-            Op::Run(Whole::Delete { key, expected_kind, precondition }) => {
+            Op::Run(Whole::Delete { key, is_recursive, expected_kind, precondition }) => {
                 self.fit(rng, faults)?;
                 let (child, parent) = self.source(&key)?;
                 let holds = match self.node(child) {
@@ -89,6 +89,7 @@ impl Disk {
                     return Err(refused(Failure::PreconditionFailed));
                 }
                 if let Child::Dir(ino) = child
+                    && !is_recursive
                     && !self.tree.names(ino).is_empty()
                 {
                     return Err(refused(Failure::Conflict("the folder is not empty")));

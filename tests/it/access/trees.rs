@@ -1,0 +1,43 @@
+//! Every right and dialect for what concerns a directory with all that is in it.
+
+use filewharf::dialect::Kind;
+
+use crate::access::oracle::{all_rights, has_rule_under, rights, text};
+use crate::access::{http, line, rig};
+
+#[test]
+fn a_tree_is_removed_where_one_may_delete_and_no_other_rule_lies_in_it() {
+    let (mut cases, mut wrong) = (0, Vec::new());
+    for (letters, inner) in
+        all_rights().flat_map(|of| [None, Some("/t/dir/x"), Some("/t/other")].map(|in_it| (of.clone(), in_it)))
+    {
+        let rule = |rights: &str, prefix: &str| ("anna".to_owned(), rights.to_owned(), prefix.to_owned());
+        let mut lines = vec![rule(&letters, "/t")];
+        lines.extend(inner.map(|prefix| rule("rlcwd", prefix)));
+        for (kind, name) in [(Kind::Line, "anna"), (Kind::Http, "anna"), (Kind::Line, ""), (Kind::Http, "")] {
+            let mut rig = rig(kind, &text(&lines));
+            rig.place("t/dir/x/f", b"content");
+            let code = match kind {
+                Kind::Line => {
+                    let (first, _) = line(&mut rig, name, "DELETE recursive=1 /t/dir/\n");
+                    first.strip_prefix("ERR ").map_or(200, |error| error[..3].parse().unwrap_or(0))
+                }
+                _ => http(&mut rig, name, "DELETE /t/dir/", "Depth: infinity\r\n", "").0,
+            };
+            let may = rights(&lines, name, "/t/dir").contains('d') && !has_rule_under(&lines, "/t/dir");
+            cases += 1;
+            let is_gone = rig.file("t/dir/x/f").is_none();
+            let is_right = match code {
+                200..=299 => may,
+                401 => !may && name.is_empty(),
+                403 => !may && !name.is_empty(),
+                _ => false,
+            };
+            if !is_right || is_gone != may {
+                wrong.push(format!("{kind:?} {name:?} {lines:?}: {code}, may={may}, gone={is_gone}"));
+            }
+        }
+    }
+    println!("access matrix: {cases} removals of trees, {} wrong", wrong.len());
+    assert!(wrong.is_empty(), "{} of {cases}: {:#?}", wrong.len(), &wrong[..wrong.len().min(20)]);
+}

@@ -447,7 +447,7 @@ mod tests {
         bench.waits(4, 0);
         assert_eq!(bench.admission.waits_since(), None, "one client has one upload, with or without a slot");
         bench.waits(5, 4);
-        assert!(!bench.admission.wants_slot_of_upload(), "one upload at most goes on without a slot");
+        assert!(!bench.admission.wants_slot_of_upload(), "one upload at most continues without a slot");
         // It needs a slot again, and gives up.
         bench.waits(1, 0);
         assert_eq!(bench.taken(), 3);

@@ -20,7 +20,7 @@ pub const OTHER_LENGTH: Failure = Failure::Malformed("the length of an upload ca
 pub const LONGER_ALREADY: Failure = Failure::Malformed("the upload is longer than that already");
 
 /// A newer request took the upload over.
-pub const TAKEN_OVER: Failure = Failure::Conflict("another request went on with this upload");
+pub const TAKEN_OVER: Failure = Failure::Conflict("another request resumed this upload");
 
 /// An upload that is concatenated from others takes no bytes of its own.
 pub const JOINED: Failure = Failure::Denied("the upload is joined from others: nothing can be added to it");
@@ -226,6 +226,6 @@ mod tests {
         for bad in ["", "00", "+0010203040506070809000000000000", "000102030405060708090A0B0C0DFEFF", "../../etc"] {
             assert_eq!(UploadId::parse(bad), None, "{bad}");
         }
-        assert!(!format!("{id:?}").contains("0203"), "a log must not tell how to go on with an upload");
+        assert!(!format!("{id:?}").contains("0203"), "a log must not say how to resume an upload");
     }
 }

@@ -253,7 +253,7 @@ fn words(line: &str) -> Result<Vec<&str>, &'static str> {
             None => rest.split_at(rest.find(char::is_whitespace).unwrap_or(rest.len())),
         };
         if !tail.is_empty() && !tail.starts_with(char::is_whitespace) {
-            return Err("a blank is missing behind a quote");
+            return Err("a blank is missing after a quote");
         }
         words.push(word);
         rest = tail.trim_start();

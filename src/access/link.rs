@@ -185,7 +185,7 @@ mod tests {
             }
         }
         let expired = Link { expires_s: 5, ..link("/", "r") };
-        assert_eq!(verify(&expired.sign(b"another key"), 9), Err(LinkError::Wrong), "nothing is told of a forged one");
+        assert_eq!(verify(&expired.sign(b"another key"), 9), Err(LinkError::Wrong), "nothing is said of a forged one");
         assert_eq!(verify(&"A".repeat(TEXT_LEN_MAX + 1), 0), Err(LinkError::Wrong));
     }
 

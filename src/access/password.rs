@@ -63,7 +63,7 @@ impl PasswordHash {
         let salt = Base64Unpadded::decode_vec(next()).map_err(|_| "the salt is not base64 without padding")?;
         let hash = Base64Unpadded::decode_vec(next()).map_err(|_| "the hash is not base64 without padding")?;
         if parts.next().is_some() {
-            return Err("something stands behind the hash");
+            return Err("there is text after the hash");
         }
         if !(argon2::MIN_SALT_LEN..=SALT_LEN_MAX).contains(&salt.len()) {
             return Err("the salt does not have 8 to 64 bytes");

@@ -38,7 +38,7 @@ fn every_mistake_in_the_file_names_its_line() {
         (vec!["allow @ r /.filewharf/"], 1, "reserved"),
         (vec!["allow @ r /a/..."], 1, "dots and blanks"),
         (vec!["allow @ r /a extra"], 1, "is no option"),
-        (vec!["allow @ r /a from=10.0.0.1/8"], 1, "behind its prefix"),
+        (vec!["allow @ r /a from=10.0.0.1/8"], 1, "after its prefix"),
         (vec!["allow @ r /a from=x"], 1, "from=x"),
         (vec!["allow @ r /a from=::1 from=::1"], 1, "twice"),
         (vec!["allow @ c /a max-size=2Q"], 1, "max-size=2Q"),

@@ -172,7 +172,7 @@ impl Args {
             return Err(UsageError("--ca, --fingerprint, --cert and --key are for tls://HOST:PORT".to_owned()));
         }
         if ca.is_some() && fingerprint.is_some() {
-            return Err(UsageError("--ca and --fingerprint each say whom to trust: give one".to_owned()));
+            return Err(UsageError("--ca and --fingerprint each say which server to trust: give one".to_owned()));
         }
         Ok(())
     }

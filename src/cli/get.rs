@@ -37,9 +37,9 @@ The last argument is DEST unless it looks like HOST:PORT/path. DEST is the copy 
 exists or not: of a folder, its content goes into DEST. DEST/ takes the copy under its name, and
 so does DEST for several files; it is made if missing. Without DEST the copy goes into the current
 folder. - is standard output. While a file comes it is DEST.part, with its version and the digests
-of what is already there in DEST.part.etag; a later get goes on from there. The port is 7070 if
+of what is already there in DEST.part.etag; a later get continues from there. The port is 7070 if
 none is given. Write tls://HOST:PORT for a server that speaks TLS. After a failure the rest is
-fetched all the same. Names of the server are used beneath DEST only, where no link is followed;
+fetched all the same. Names of the server are used under DEST only, where no link is followed;
 folders are fetched 64 deep. Exit code 0: all is there, 1: something failed, 2: wrong usage, 130:
 ended by Ctrl-C.",
     },

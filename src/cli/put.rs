@@ -42,8 +42,8 @@ HOST/PATH is the copy itself, whether it exists or not: of a folder, its content
 HOST/PATH/ takes the copy under its name, and so does HOST/PATH for several files or with --name;
 HOST alone is HOST/. Missing folders are made. File modes are not kept. The port is 7070 if none
 is given. Write tls://HOST:PORT for a server that speaks TLS. After a failure the rest is sent all
-the same. A file of 8 MiB or more whose upload broke off goes on where it stopped when the same
-command is given again, unless the file was changed; tokens of such uploads are kept in
+the same. A file of 8 MiB or more with an upload that broke off resumes where it stopped when
+the same command is given again, unless the file was changed; tokens of such uploads are kept in
 $XDG_STATE_HOME/filewharf, by default ~/.local/state/filewharf. Exit code 0: all is stored, 1:
 something failed, 2: wrong usage, 130: ended by Ctrl-C.",
     },

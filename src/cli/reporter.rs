@@ -222,7 +222,7 @@ fn interruption(counts: &Counts, transfer: Transfer, updates: bool) -> String {
     let ended = done + unchanged;
     let of_several = if expected > 1 { format!(", {ended} of {expected} files done") } else { String::new() };
     let without = if ended > 0 && !updates { " (--update leaves out what is done)" } else { "" };
-    format!("interrupted{of_several}; the same command goes on where this one stopped{without}")
+    format!("interrupted{of_several}; the same command resumes where this one stopped{without}")
 }
 
 /// As in ", 7 unchanged".
@@ -314,8 +314,8 @@ mod tests {
             let counts = Counts { expected, done, unchanged, ..Counts::default() };
             interruption(&counts, Transfer::Files, updates)
         };
-        assert_eq!(told(1, 0, 0, false), "interrupted; the same command goes on where this one stopped");
-        let several = "interrupted, 2 of 9 files done; the same command goes on where this one stopped";
+        assert_eq!(told(1, 0, 0, false), "interrupted; the same command resumes where this one stopped");
+        let several = "interrupted, 2 of 9 files done; the same command resumes where this one stopped";
         assert_eq!(told(9, 2, 0, false), format!("{several} (--update leaves out what is done)"));
         assert_eq!(told(9, 1, 1, true), several);
         let stream = interruption(&Counts::default(), Transfer::FromStdin, false);

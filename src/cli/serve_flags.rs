@@ -172,7 +172,7 @@ const OPTIONS: &[Flag<Args>] = &[
     Flag::new(
         "tls-cert",
         Path("FILE", |args, file| args.builder.tls.certificate = Some(file)),
-        "The certificate of the addresses with ?tls, and behind it those of the authorities in between (PEM)",
+        "The certificate of the addresses with ?tls, followed by those of the intermediate authorities (PEM)",
     ),
     Flag::new("tls-key", Path("FILE", |args, file| args.builder.tls.key = Some(file)), "Its private key (PEM)"),
     Flag::new(

@@ -37,7 +37,7 @@ pub(super) static USAGE: Usage<Args> = Usage {
         name: "sign",
         about: "Sign a link to a file or folder",
         line: "--access FILE --key ID --expires TIME [--rights RIGHTS] /PATH",
-        operand: ("/PATH", "The file, or the folder with all that is beneath it"),
+        operand: ("/PATH", "The file, or the folder with everything under it"),
         operands: 1..=1,
         hints: &[],
         notes: "Example:
@@ -76,7 +76,7 @@ The path with its query is printed: put https://HOST in front of it.",
                     args.expires = Some(expiry(text).ok_or("is neither like 90s, 30m, 2h, 7d nor like 2027-01-31")?);
                     Ok(())
                 }),
-                "How long it is valid, as 90s, 30m, 2h or 7d, or the day at whose beginning (UTC) it ends",
+                "How long it is valid, as 90s, 30m, 2h or 7d, or the day (UTC) at the start of which it ends",
             ),
         ],
     )],

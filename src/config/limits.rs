@@ -160,14 +160,14 @@ limits! {
         "upload-expiry": "Time for which an unfinished upload is kept to which nothing is added";
     /// At most twice as many are sent again after a failure.
     live upload_sync_bytes: u64 = 16 << 20, Bytes(1),
-        "upload-sync": "An upload that can be resumed is made durable after so many bytes";
+        "upload-sync": "An upload that can be resumed is made durable after this many bytes";
     live upload_sync_interval: Duration = Duration::from_secs(5), Seconds(0),
         "upload-sync-interval": "The same where few bytes come";
     live link_lifetime_max: Duration = Duration::from_secs(7 * 24 * 3600), Seconds(0),
         "max-link-time": "Longest time for which a link that a user makes on the page is valid; 0: none is made";
     /// Other programs may have changed it.
     fixed quota_count_interval: Duration = Duration::from_secs(3600), Seconds(0),
-        "quota-interval": "Time after which what is stored beneath a prefix with a quota is counted again";
+        "quota-interval": "Time after which what is stored under a prefix with a quota is counted again";
     /// The file of them grows as they are used.
     fixed digests_max: usize = MIB, Count(0), "digests": "Digests of files that are kept, at 64 bytes on the disk; 0: none";
     /// On listeners where the client speaks first (tcp(7), `TCP_DEFER_ACCEPT`); whole seconds.
@@ -191,7 +191,7 @@ limits! {
         "drain-timeout": "Time for running transfers to end when the server drains";
     /// Requests are answered "draining".
     live drain_grace: Duration = Duration::ZERO, Seconds(0),
-        "drain-grace": "Time to go on listening when the server drains";
+        "drain-grace": "Time to continue listening when the server drains";
     /// Time spent waiting for the server's own disk does not count.
     live rate_bytes_per_s_min: u64 = 50, Bytes(0), "min-rate": "Fewest bytes per second of a transfer";
     fixed rate_window: Duration = Duration::from_secs(20), Seconds(0), "rate-window": "Time over which --min-rate is averaged";

@@ -31,7 +31,7 @@ impl NetworkError {
     pub const fn reason(self) -> &'static str {
         match self {
             Self::Syntax => "write addresses or networks, for example 10.0.0.0/8,::1",
-            Self::HostBits => "the address of a network has no bits behind its prefix, for example 10.0.0.0/8",
+            Self::HostBits => "the bits of a network after its prefix must be 0, for example 10.0.0.0/8",
         }
     }
 }

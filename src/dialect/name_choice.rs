@@ -176,7 +176,7 @@ impl NameChoice {
                 if source == CountSource::ByFile {
                     context
                         .notes
-                        .push("count and name cannot be told apart: one digit is taken for the count".to_owned());
+                        .push("count and name cannot be distinguished: one digit is taken for the count".to_owned());
                 }
                 match readings.into_iter().next().map(|reading| reading.key) {
                     Some(Ok(key)) => self.put(client, key),

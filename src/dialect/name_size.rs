@@ -177,7 +177,7 @@ impl UploadResult {
             notes.push(format!("{} is the first of several names that fit", fit.key));
         }
         if fit.size > 0 && fit.content as u64 + fit.size == fit.digits_end as u64 {
-            notes.push(format!("{} holds digits only: a longer upload cut behind its head looks the same", fit.key));
+            notes.push(format!("{} holds digits only: a longer upload cut after its head looks the same", fit.key));
         }
         Self::Whole { key: fit.key.clone(), size: fit.size, notes }
     }

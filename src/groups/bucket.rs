@@ -142,7 +142,7 @@ mod tests {
             bucket.take(there, rate, now);
             given += there;
             now += bucket.wait(rate.burst() / 2, rate, now);
-            assert!(bucket.tokens(rate, now) >= rate.burst() / 2 - 1, "the time that was told is enough");
+            assert!(bucket.tokens(rate, now) >= rate.burst() / 2 - 1, "the time that was returned is enough");
         }
         let may = (1 << 20) as f64 * (now - begin).as_secs_f64() + rate.burst() as f64;
         assert!(given as f64 <= may + 1.0 && given as f64 >= may * 0.99 - rate.burst() as f64, "{given} of {may}");

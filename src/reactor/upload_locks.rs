@@ -257,11 +257,11 @@ mod tests {
                 assert!(locks.acquire(conn(2), ID, remove(ID)).is_none());
             }
             locks.driven(conn(1), None, true);
-            assert!(locks.take_due().is_empty(), "it has nothing to let go of yet");
+            assert!(locks.take_due().is_empty(), "it has nothing to detach from yet");
             locks.driven(conn(1), Some(ID), false);
             assert!(matches!(locks.take_due()[..], [Due::Supersede(older)] if older == conn(1)));
             locks.driven(conn(1), Some(ID), false);
-            assert!(locks.take_due().is_empty(), "it was told");
+            assert!(locks.take_due().is_empty(), "it was asked already");
         }
     }
 

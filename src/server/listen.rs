@@ -202,7 +202,7 @@ mod tests {
             ("proxy", "proxy=: write addresses or networks, for example 10.0.0.0/8,::1"),
             (
                 "proxy=10.0.0.1/8",
-                "proxy=10.0.0.1/8: the address of a network has no bits behind its prefix, for example 10.0.0.0/8",
+                "proxy=10.0.0.1/8: the bits of a network after its prefix must be 0, for example 10.0.0.0/8",
             ),
             ("proxy=::1&proxy=::1", "proxy= is given twice"),
             ("proxies=::1", "line knows no option \"proxies\", only tls, proxy=NETWORK,…"),

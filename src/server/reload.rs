@@ -92,11 +92,11 @@ mod tests {
         let mut reloads = Reloads::default();
         let first = say.clone();
         reloads.push(move || {
-            first.send(1).map_err(|_| "nobody listens")?;
+            first.send(1).map_err(|_| "the receiver has ended")?;
             Err("a:1: wrong".to_owned())
         });
         reloads.push(move || {
-            say.send(2).map_err(|_| "nobody listens")?;
+            say.send(2).map_err(|_| "the receiver has ended")?;
             Ok("read b again".to_owned())
         });
         let (ask, reader) = reloads.prepare().expect("something to read");

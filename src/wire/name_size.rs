@@ -294,7 +294,7 @@ mod tests {
         assert_eq!(Head::scan(b"a 5\xc3").1, Edge::Open, "half a character");
         assert_eq!(Head::scan(&[b'x'; 256]).1, Edge::Closed);
         let longest = [&[b'x'; 255][..], b" 1"].concat();
-        assert_eq!(Head::scan(&longest).1, Edge::Open, "the number may go on");
+        assert_eq!(Head::scan(&longest).1, Edge::Open, "the number may continue");
         assert!(Head::scan(&longest).0.is_readable());
     }
 
@@ -318,7 +318,7 @@ mod tests {
         assert_eq!(files("a 2x\nb 2\n\nc 3123").as_deref(), Some("/a=x\\n /b=\\n\\n /c=123"));
         assert_eq!(files("a.txt 5hello!DISCONNECT").as_deref(), Some("/a.txt=hello"));
         assert_eq!(files("a.txt 6hello\nb.txt 4ab\n"), None, "the last is cut");
-        assert_eq!(files("a.txt 61,2,3\nb.txt 4ab\nc"), None, "digits behind the size");
+        assert_eq!(files("a.txt 61,2,3\nb.txt 4ab\nc"), None, "digits after the size");
         assert_eq!(files("a.txt 500the\nfirst 1x 1y"), None);
         assert_eq!(files("a.txt 5hell"), None);
     }

@@ -184,7 +184,7 @@ fn a_disk_that_becomes_read_only_takes_no_change_and_is_read_on() {
         }
         let reply = talker.ask(wire.delete("/file"), Expects::Body);
         assert!(matches!(reply, Reply::Refused(500 | 503)), "{wire:?}: {}", reply.words());
-        assert_same(&talker.fetch("/file"), &content(1, 100_000), "reading goes on");
+        assert_same(&talker.fetch("/file"), &content(1, 100_000), "reading continues");
     }
     let health = Talker::new(Wire::Http, server.address()).ask(Wire::Http.get("/.filewharf/health"), Expects::Body);
     assert_eq!(health, Reply::Refused(503), "who asks is told");

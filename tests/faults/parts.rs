@@ -335,7 +335,7 @@ fn an_upload_in_parts_on_a_disk_that_becomes_read_only_continues_when_that_is_re
     assert!(!upload.is_stored && upload.codes.iter().all(|code| matches!(code, 500 | 503)), "{:?}", upload.codes);
     let _ = under_way.stream.shutdown(Shutdown::Write);
     assert!(under_way.line().starts_with("ERR "), "not a byte of it is lost without a word");
-    assert_same(&server.client().get("/other"), &content(1, 5000), "reading goes on");
+    assert_same(&server.client().get("/other"), &content(1, 5000), "reading continues");
     drop(under_way);
     assert_eq!(server.end(), Some(1), "it shows in the exit code");
     let repaired = disk.cut();

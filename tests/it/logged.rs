@@ -254,7 +254,7 @@ fn names_that_can_be_read_in_two_ways_and_parts_of_files_are_noted() {
             &[],
             vec![says("12a.txt:PUT"), says("hello"), Ends],
             vec![
-                "count and name cannot be told apart: one digit is taken for the count",
+                "count and name cannot be distinguished: one digit is taken for the count",
                 "Successfully got file from client: /2a.txt",
             ],
         ),

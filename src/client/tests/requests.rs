@@ -116,7 +116,7 @@ fn paths_that_would_smuggle_a_second_request_are_never_sent() {
 fn an_unreachable_server_is_reported_as_such() {
     let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
     let address = Address { host: "127.0.0.1".to_owned(), port, tls: false };
-    let error = Client::connect(&address, Fake::options()).expect_err("nobody listens");
+    let error = Client::connect(&address, Fake::options()).expect_err("no server listens");
     assert!(matches!(error.kind, ErrorKind::Unreachable(_)), "{error}");
     assert!(error.to_string().contains("is the server running"), "{error}");
 }

@@ -235,7 +235,7 @@ impl File {
             301,
             // Browsers store a 301 for ever without this, and a file may take the name tomorrow.
             &[("Location", &location), ("Cache-Control", &"no-cache")],
-            "that is a folder, it is found under this name with / behind\n",
+            "that is a folder, it is found under this name with a / at its end\n",
             context,
         );
         response.next_action()

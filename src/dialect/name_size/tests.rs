@@ -32,7 +32,7 @@ fn the_log_tells_what_came_of_a_file() {
             "2",
             vec![
                 "File written /a (1 bytes)",
-                "/a holds digits only: a longer upload cut behind its head looks the same",
+                "/a holds digits only: a longer upload cut after its head looks the same",
             ],
         ),
         ("a 500\nhello", "a.part", "\nhello", vec!["500 bytes were announced, 6 came: kept as /a.part"]),

@@ -41,7 +41,7 @@ fn index_of(interface: &str) -> io::Result<u32> {
 
 #[cfg(not(target_os = "linux"))]
 fn index_of(_interface: &str) -> io::Result<u32> {
-    Err(io::Error::new(io::ErrorKind::InvalidInput, "here the interface behind % is given by its number"))
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "here the interface after % must be given by its number"))
 }
 
 #[cfg(feature = "client")]

@@ -80,7 +80,7 @@ impl StoreHealth {
         if was_accepted {
             log::error!(
                 target: TARGET,
-                "store.degraded site={site} cause={cause}: no change is accepted until a restart, reading goes on"
+                "store.degraded site={site} cause={cause}: no change is accepted until a restart, reading continues"
             );
         }
         was_accepted
@@ -92,7 +92,7 @@ impl StoreHealth {
             log::error!(
                 target: TARGET,
                 "store.degraded: a sync of another server of this folder has failed: no change is accepted until all \
-                 that ran then have been restarted, reading goes on"
+                 that ran then have been restarted, reading continues"
             );
         }
     }

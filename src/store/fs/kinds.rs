@@ -89,7 +89,7 @@ mod tests {
             ("btrfs", BTRFS, [false, true, true, true]),
             ("f2fs", F2FS, [false, true, true, true]),
             ("zfs", ZFS, [false, false, true, true]),
-            ("overlay: depends on what lies beneath", OVERLAY, [false, false, true, false]),
+            ("overlay: depends on the layers under it", OVERLAY, [false, false, true, false]),
             ("bcachefs", BCACHEFS, [false, false, true, false]),
             ("vfat", VFAT, [false, false, true, false]),
             ("nfs", NFS, [false, false, false, true]),

@@ -189,7 +189,7 @@ impl FileSystem {
             && self.shared
             && let Err(errno) = leave_mark(self.root().fd.as_fd())
         {
-            log::error!(target: TARGET, "other servers of this folder are not told: cause={errno}");
+            log::error!(target: TARGET, "other servers of this folder are not informed: cause={errno}");
         }
     }
 

@@ -81,7 +81,7 @@ impl Pool {
         for id in parts {
             match volume.resumable.remove_partial(*id) {
                 Ok(file) => self.defer_unlink(file),
-                Err(error) => log::warn!(target: errno::TARGET, "a partial upload stays behind: {error}"),
+                Err(error) => log::warn!(target: errno::TARGET, "a partial upload could not be removed: {error}"),
             }
         }
     }

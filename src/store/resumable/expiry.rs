@@ -97,7 +97,7 @@ impl Pass {
         index.end_pass();
         uploads.is_used.store(!index.is_empty(), Ordering::Relaxed);
         if self.removed > 0 {
-            log::info!(target: TARGET, "removed {} uploads whose time was over, and leftovers", self.removed);
+            log::info!(target: TARGET, "removed {} expired uploads, and leftovers", self.removed);
         }
     }
 

@@ -169,7 +169,7 @@ impl ResumableUploads {
             self.remove_files(&attachment.folder, attachment.id).map(drop)
         };
         if let Err(error) = aborted() {
-            log::warn!(target: TARGET, "an upload that was joined stays behind: path={path:?} {error}");
+            log::warn!(target: TARGET, "an upload that was joined could not be removed: path={path:?} {error}");
         }
     }
 

@@ -203,7 +203,7 @@ impl Staging {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(errno) => {
                 let path = &staged.path;
-                log::warn!(target: TARGET, "a staging file stays behind: path={path:?} cause={errno}");
+                log::warn!(target: TARGET, "a staging file could not be removed: path={path:?} cause={errno}");
             }
         }
     }

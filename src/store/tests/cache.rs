@@ -121,7 +121,7 @@ fn larger_files_are_kept_open_within_their_bounds_until_they_change() {
     assert_eq!(bench.read("two").unwrap_err(), Failure::NotFound);
     let mut bytes = [0; 3];
     assert_eq!(bench.store.read_now(file, 0, &mut bytes).unwrap(), ReadNow::Bytes(3));
-    assert_eq!(&bytes, b"old", "who was being sent the old version gets all of it");
+    assert_eq!(&bytes, b"old", "a client that was being sent the old version gets all of it");
     assert!(bench.run(Op::Close { file }).is_ok());
     assert_eq!((bench.store.cache.as_ref().unwrap().open(), dir_descriptors(&dir)), (1, 1), "the new one is kept");
     let later = bench.store.turn.now + 2 * age;
@@ -150,7 +150,7 @@ fn after_a_while_a_kept_file_is_read_again() {
     // As if the kernel had not reported the change, which it does for a store through a mapping.
     std::fs::write(bench.path("f"), "new").unwrap();
     bench.store.cache.as_mut().unwrap().deafen();
-    assert_eq!(bench.read("f").unwrap(), b"old", "nobody was told, so this test shows something");
+    assert_eq!(bench.read("f").unwrap(), b"old", "no cache was informed, so this test shows something");
     let later = bench.store.turn.now + age;
     bench.store.refresh(later);
     assert_eq!(bench.read("f").unwrap(), b"new");

@@ -93,7 +93,7 @@ const CHANGES: [Doing; 9] = [
         next_tick(path);
         file.set_times(times).unwrap();
     }),
-    ("cut and written anew", |path| std::fs::write(path, [b'x'; LEN]).unwrap()),
+    ("cut and written again", |path| std::fs::write(path, [b'x'; LEN]).unwrap()),
     ("grown and cut", |path| {
         let file = File::options().write(true).open(path).unwrap();
         file.set_len(LEN as u64 + 1).unwrap();

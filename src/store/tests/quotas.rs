@@ -110,7 +110,7 @@ fn an_upload_of_unknown_length_is_refused_in_the_middle() {
         bench.commit(file, "f", 100, Precondition::None).unwrap();
         assert_eq!(bench.account(""), (Some(1100), 0));
         bench.store_file("rest", &vec![1; (3 << 20) - 1100], Precondition::None).unwrap();
-        assert_eq!(bench.create("x", None, Precondition::None), Err(FULL), "a full quota is told at once");
+        assert_eq!(bench.create("x", None, Precondition::None), Err(FULL), "a full quota is reported at once");
     });
 }
 

@@ -133,7 +133,7 @@ fn a_file_goes_into_a_socket_warm_or_cold_copied_or_not() {
 }
 
 #[test]
-#[allow(clippy::disallowed_methods, reason = "somebody must read while the test sends")]
+#[allow(clippy::disallowed_methods, reason = "a thread must read while the test sends")]
 fn a_send_is_not_cut_short_where_what_was_seen_in_memory_ends() {
     in_every_mode(|bench| {
         bench.store_file("big", &pattern(3 * WINDOW_BYTES), Precondition::None).unwrap();
@@ -146,7 +146,7 @@ fn a_send_is_not_cut_short_where_what_was_seen_in_memory_ends() {
         let mut sent = 0;
         for (len, of_it) in [
             (1000, 1000),
-            (2 * WINDOW_BYTES, 2 * WINDOW_BYTES),    // on behind the first window
+            (2 * WINDOW_BYTES, 2 * WINDOW_BYTES),    // after the first window
             (2 * WINDOW_BYTES, WINDOW_BYTES - 1000), // to the end of the file
         ] {
             match send_file(bench, file, sent as u64, len, ours.as_fd(), None).unwrap() {
@@ -256,7 +256,7 @@ fn a_send_is_repeated_where_the_socket_only_seemed_full() {
             if !bench.store.files.reading(file).unwrap().sends_directly() {
                 return;
             }
-            let SendFile::SentUntilFull(n) = sent else { panic!("{sent:?}: there is not so much room") };
+            let SendFile::SentUntilFull(n) = sent else { panic!("{sent:?}: there is less room than that") };
             partial.note(ours.as_fd(), CONN);
             assert_eq!(n == 1000, change);
             if change {

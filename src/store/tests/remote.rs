@@ -273,7 +273,7 @@ fn where_nothing_can_be_staged_the_store_says_so_until_it_can() {
         std::fs::write(bench.path(".filewharf"), b"in the way").unwrap();
         assert_eq!(bench.create("new", None, Precondition::None), Err(Failure::Unavailable));
         assert_eq!(bench.store.health(), Health::Failing);
-        assert_eq!(bench.content("file"), b"x", "reading goes on");
+        assert_eq!(bench.content("file"), b"x", "reading continues");
         std::fs::remove_file(bench.path(".filewharf")).unwrap();
         let (mut now, end) = (clock(), clock() + WATCHDOG);
         while bench.store.health() == Health::Failing {

@@ -245,7 +245,7 @@ fn many_commits_into_new_directories_share_their_syncs_and_all_end() {
         for _ in 0..64 {
             let done = bench.next();
             assert!(matches!(done.result, Ok(Outcome::Committed(..))), "{:?}", done.result);
-            assert!(seen.insert(done.conn), "told twice");
+            assert!(seen.insert(done.conn), "reported twice");
         }
         assert_eq!(bench.names("one"), ["0", "1", "2"]);
         assert_eq!(bench.content("one/1/22"), b"one/1/22");
@@ -490,7 +490,7 @@ fn a_large_file_that_loses_its_name_on_the_loop_is_freed_by_a_worker_and_not_too
     };
     assert_eq!(replaces(&mut bench, AT_ONCE_MAX), 0, "a small one goes with its name");
     assert_eq!(replaces(&mut bench, AT_ONCE_MAX + 1), 1);
-    assert_eq!(replaces(&mut bench, 1 << 43), 1, "somebody may count on its room");
+    assert_eq!(replaces(&mut bench, 1 << 43), 1, "another upload may count on its space");
     ["from", "to"].into_iter().for_each(|name| large(&bench, name));
     let op = Op::Run(Whole::Rename {
         from: key("from"),

@@ -52,7 +52,7 @@ fn without_removable_segments(raw: &str) -> Result<String, Failure> {
         match segment {
             "." => {}
             ".." if kept.pop() == Some("") => {
-                return Err(Failure::Malformed("the path has .. behind an empty component"));
+                return Err(Failure::Malformed("the path has .. after an empty component"));
             }
             ".." => {}
             segment => {

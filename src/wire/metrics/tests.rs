@@ -145,7 +145,7 @@ fn sample(line: &str) -> Sample {
         rest = after;
     }
     let value = rest.strip_prefix(' ').expect("one blank before the value");
-    Sample { name: name.to_owned(), labels, value: value.parse().expect("a number, and no time behind it") }
+    Sample { name: name.to_owned(), labels, value: value.parse().expect("a number, and no time after it") }
 }
 
 /// Reads a text by the rules of the format; the families with their types and samples.
@@ -161,7 +161,7 @@ fn parse(text: &str) -> BTreeMap<String, (String, Vec<Sample>)> {
         } else if let Some(kind) = line.strip_prefix("# TYPE ") {
             let (name, kind) = kind.split_once(' ').expect("a type");
             assert!(["counter", "gauge", "histogram"].contains(&kind), "{line}");
-            assert_eq!(name, helped, "the type stands behind the help");
+            assert_eq!(name, helped, "the type stands after the help");
             current = name.to_owned();
             families.insert(name.to_owned(), (kind.to_owned(), Vec::new()));
         } else {

@@ -130,7 +130,7 @@ fn lists_may_grow_after_they_were_put_somewhere() {
     assert_eq!(read(b"]q\0]q\x01ah\x01K\x07a0.").as_deref(), Ok("[[i7;]]"));
     assert_eq!(read(b"(]q\0h\0l.").as_deref(), Ok("[[][]]"));
     assert_eq!(read(b"K\x01K\x022\x87.").as_deref(), Ok("(i1;i2;i2;)"));
-    assert!(read(b"K\x01(\x85t.").is_err(), "what is below a mark is not for who comes later");
+    assert!(read(b"K\x01(\x85t.").is_err(), "what is below a mark is not for later operations");
     assert!(read(b"}]\x85K\x01s.").is_err(), "what holds a list is no key");
     assert_eq!(read(b"N(K\x01K\x0210.").as_deref(), Err(&Failure::Malformed("the pickle takes more than it has made")));
 }

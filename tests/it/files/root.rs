@@ -144,7 +144,7 @@ fn where_nothing_can_be_staged_clients_and_monitoring_get_errors_and_it_passes()
         assert!(line.starts_with("ERR 503 retry=5 "), "{line}");
     }
     assert_eq!(health(), "HTTP/1.1 503 Service Unavailable\r");
-    assert_same(&client.get("/file"), b"content", "reading goes on");
+    assert_same(&client.get("/file"), b"content", "reading continues");
     fs::remove_file(server.path(".filewharf")).expect("a file");
     wait_until("a healthy store", || health() == "HTTP/1.1 200 OK\r");
     client.put("/new", b"content");

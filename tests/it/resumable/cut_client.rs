@@ -410,7 +410,7 @@ fn ctrl_c_says_how_to_continue_and_the_same_command_does() {
         until_it_stays(|| fs::metadata(dir.path().join("copy.part")).map_or(0, |metadata| metadata.len()));
         let (code, told) = client.interrupt();
         assert_eq!(code, Some(130), "{told}");
-        assert_eq!(told, "filewharf: interrupted; the same command goes on where this one stopped\n");
+        assert_eq!(told, "filewharf: interrupted; the same command resumes where this one stopped\n");
         link.cut();
         link.allow(u64::MAX);
         Started::start(&state, &arguments).ends_well();

@@ -108,7 +108,7 @@ impl Pair {
 
     /// The client reads what was sent.
     fn down(&mut self) {
-        assert!(self.heard().is_empty(), "content that nobody looks at");
+        assert!(self.heard().is_empty(), "content that is not looked at");
     }
 
     /// The client reads what was sent: the content of that.

@@ -61,7 +61,7 @@ fn content_synced(file: BorrowedFd<'_>, _all: bool) -> Result<(), Errno> {
         }
         disk.cut(root, &format!("before the sync of {name}"));
         disk.contents.insert(ino, bytes);
-        disk.cut(root, &format!("behind the sync of {name}"));
+        disk.cut(root, &format!("after the sync of {name}"));
         Ok(())
     })
 }
@@ -75,7 +75,7 @@ fn names_synced(dir: BorrowedFd<'_>) -> Result<(), Errno> {
         disk.cut(root, &format!("before the sync of {path:?}"));
         // With one journal for all, whatever was renamed before is durable too.
         disk.names = walk(root).into_iter().map(|(name, (ino, _))| (name, ino)).collect();
-        disk.cut(root, &format!("behind the sync of {path:?}"));
+        disk.cut(root, &format!("after the sync of {path:?}"));
     });
     Ok(())
 }
@@ -172,7 +172,7 @@ impl Cut {
     fn told(&self, id: UploadId, told: Told) {
         with_disk(self.dir.path(), |root, disk| {
             disk.told.insert(id, told);
-            disk.cut(root, &format!("{told:?} was told"));
+            disk.cut(root, &format!("{told:?} was sent"));
         });
     }
 
@@ -233,7 +233,7 @@ fn examine(files: &Files, told: &BTreeMap<UploadId, Told>, when: &str) {
         let stage = found.as_ref().map(|state| state.stage);
         match told {
             Told::Nothing => {}
-            Told::Offset(told) => assert!(offset >= *told, "{when}: {told} was told, {found:?} is there"),
+            Told::Offset(told) => assert!(offset >= *told, "{when}: {told} was sent, {found:?} is there"),
             Told::Complete => assert!(matches!(stage, Ok(UploadStage::Complete(_))), "{when}: {found:?}"),
             Told::Removed => assert!(found.is_err(), "{when}: {found:?}"),
         }

@@ -182,7 +182,7 @@ fn a_commit_whose_syncs_fail_leaves_an_upload_to_resume() {
     watched.fail(OTHER, Errno::IO);
     let bench = &mut watched.bench;
     assert_eq!(bench.commit_stored(file, "d/f").err(), Some(Failure::Internal));
-    assert!(bench.find(ID).is_err(), "not complete, and not from where it goes on either");
+    assert!(bench.find(ID).is_err(), "neither complete nor to be resumed");
 }
 
 #[test]
@@ -243,7 +243,7 @@ fn what_another_process_wrote_is_synced_before_it_is_reported_or_written_over() 
     assert_eq!(watched.syncs(), [RECORD]);
     change_checkpoint(&watched.bench, ID, |checkpoint| checkpoint.sequence += 3);
     watched.bench.part(f());
-    assert_eq!(watched.syncs(), [FOLDER, RECORD, RECORD], "its names, the last offset that was told, the generation");
+    assert_eq!(watched.syncs(), [FOLDER, RECORD, RECORD], "its names, the last offset that was sent, the generation");
 }
 
 #[test]
@@ -258,7 +258,7 @@ fn bytes_of_a_store_that_did_not_sync_are_synced_before_one_that_does_tells_of_t
     let syncs = watched.syncs();
     assert!(syncs.contains(&PART) && syncs.last() == Some(&RECORD), "{syncs:?}");
     change_checkpoint(&watched.bench, ID, |checkpoint| checkpoint.owner.boot = [9; 16]);
-    assert_eq!(watched.bench.offset(ID), 300, "also when the machine has started anew");
+    assert_eq!(watched.bench.offset(ID), 300, "also when the machine has started again");
 }
 
 #[test]

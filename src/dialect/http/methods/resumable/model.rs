@@ -19,7 +19,7 @@ pub(super) const METHODS: &str = "GET, HEAD, PATCH, DELETE, OPTIONS";
 pub(super) const PART_MISMATCH: Failure = Failure::Conflict("the part does not have the digest that was announced");
 
 /// The client continues from another offset than the upload has.
-pub(super) const OTHER_OFFSET: Failure = Failure::Conflict("the upload goes on from another offset");
+pub(super) const OTHER_OFFSET: Failure = Failure::Conflict("the upload continues from another offset");
 
 pub(super) const COMPLETE: Failure = Failure::Conflict("the upload is complete");
 

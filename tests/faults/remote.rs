@@ -104,7 +104,11 @@ fn a_stale_staging_directory_is_made_again_and_until_then_health_says_so() {
             assert_eq!(reply, Reply::Refused(503), "{errno}: {wire:?}");
         }
         assert_eq!(health(&server), Reply::Refused(503), "{errno}: nothing can be staged");
-        assert_same(&Talker::new(Wire::Http, server.address()).fetch("/file"), &content(1, 300_000), "reading continues");
+        assert_same(
+            &Talker::new(Wire::Http, server.address()).fetch("/file"),
+            &content(1, 300_000),
+            "reading continues",
+        );
         assert!(end(&server, strace), "{errno}: it did not happen");
         wait_until("health recovers by itself", || matches!(health(&server), Reply::Served(_)));
         Talker::new(Wire::Line, server.address()).put("/new", &content(2, 300_000));

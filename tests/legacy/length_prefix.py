@@ -261,7 +261,7 @@ def slow_clients(checks, host, port):
     text.socket.send(b"15".ljust(HEADER) + b"Hello ")
     with Chat(host, port) as chat:
         chat.say("Hello Server!**")
-        # Beside them, not after them: the slow one goes on only now.
+        # Beside them, not after them: the slow one continues only now.
         checks.check("silent and slow clients do not delay another", chat.hear() == "Hello Client!")
     text.socket.send(b"Server!**")
     checks.check("the slow one is answered when it is done", text.hear() == "Hello Client!")

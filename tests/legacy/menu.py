@@ -14,10 +14,10 @@ import time
 
 HOST, PORT, FOLDER = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 SIZE = 1024
-# Nothing may take longer, on a disk whose syncs take seconds and beside whatever else runs.
+# Nothing may take longer, on a disk with syncs of seconds and beside whatever else runs.
 TIMEOUT = 900
-# Times between messages that mean something to the server: behind a name it waits so long for a text
-# to begin (3 s), behind a part of a text for more of it (0.3 s); behind a name that it has said, it
+# Times between messages that mean something to the server: after a name it waits this long for a text
+# to begin (3 s), after a part of a text for more of it (0.3 s); after a name that it has said, it
 # waits before the content (0.12 s). Where the machine was late by as much, what was seen says nothing
 # about the server, and is tried again, but not for ever.
 TEXT_GOES_ON = 0.25

@@ -19,7 +19,7 @@ import time
 
 HOST, PORT, FOLDER = sys.argv[1], int(sys.argv[2]), pathlib.Path(sys.argv[3])
 MISSING = b"File not found. Try again."
-# Nothing may take longer, on a disk whose syncs take seconds and beside whatever else runs.
+# Nothing may take longer, on a disk with syncs of seconds and beside whatever else runs.
 TIMEOUT = 900
 RESENDS_MAX = 3
 # Between a count and what follows it, so that a busy server too sees the count alone.

@@ -16,7 +16,7 @@ import threading
 import time
 
 HOST, PORT, FOLDER = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-# Nothing may take longer, on a disk whose syncs take seconds and beside whatever else runs.
+# Nothing may take longer, on a disk with syncs of seconds and beside whatever else runs.
 TIMEOUT = 900
 PIECE = 4096
 results = {"ok": 0, "FAIL": 0}
@@ -211,7 +211,7 @@ def check_slow():
     slow = connect()
     slow.sendall(b"slow.bin 1000000" + b"\n" * 500_000)
     upload("quick.txt", b"not delayed\n")
-    # Beside it, not after it: the slow one goes on only now.
+    # Beside it, not after it: the slow one continues only now.
     check("silent and slow clients delay nobody", appears("quick.txt", b"not delayed\n"))
     slow.sendall(b"\n" * 500_000)
     slow.close()

@@ -26,10 +26,10 @@ import subprocess
 import threading
 import time
 
-# Nothing may take longer, on a disk whose syncs take seconds and beside whatever else runs.
+# Nothing may take longer, on a disk with syncs of seconds and beside whatever else runs.
 TIMEOUT = 900
 RECV = 4090
-# Answers are told apart by a pause between them. A client that its machine keeps from reading for as
+# Answers are distinguished by a pause between them. A client that its machine keeps from reading for as
 # long gets two as one: that says nothing about the server, and so often it is tried again.
 TRIES = 20
 STUDENT = {"student_name": "Ada", "github_username": "ada", "sid": 7}
@@ -232,7 +232,7 @@ def files(address, folder):
                 client.sock.sendall(pickle.dumps({"put": "huge.bin", "data": bytes(20 << 20)}))
             except ConnectionError:
                 pass
-            # It may have been said long before the last byte was sent, and `None` behind it.
+            # It may have been said long before the last byte was sent, and `None` after it.
             return pickle.loads(client.sock.recv(RECV)) == {"error": "too large"} and not os.path.exists(os.path.join(folder, "huge.bin"))
     attempt("20 MB are more than a message may have, and the client is told", too_large)
 
@@ -325,7 +325,7 @@ def defects(address):
         half.sock.send(pickle.dumps(STUDENT)[:10])
         long = Client(address)
         long.sock.send(pickle.dumps({"put": "never", "data": bytes(100000)})[:50000])
-        # Beside them, not after them: they are still there, and nobody has come to an end.
+        # Beside them, not after them: they are still connected, and none has ended.
         good = classroom(address) == (True, ACK)
         for client in [*silent, half, long]:
             client.close()

@@ -233,7 +233,7 @@ class Check:
             refused = self.browser.run("try { %s; } catch (error) { return error.name; }" % text_that_becomes_code)
             assert refused == "TypeError", refused
         assert self.browser.run("return getComputedStyle(document.body).display") == "block"
-        # The console tells, so it would have told of what the other checks do as well.
+        # The console reports this, so it would have reported violations of the other checks as well.
         told = self.browser.complaints()
         assert any("style-src" in line for line in told) and any("TrustedHTML" in line for line in told), told
 
@@ -412,7 +412,7 @@ class Check:
         self.browser.run("const a = arguments; %s.querySelector('button').click()" % ITEM, "cancelled.bin")
         self.item("cancelled.bin", "cancelled")
         self.slowly(-1)
-        # It is removed by a request that nobody waits for.
+        # It is removed by a request that is not waited for.
         removed = """
             const [at, done] = arguments;
             const look = async () => {

@@ -107,7 +107,7 @@ def digests():
     response = connection.getresponse()
     assert response.status == 422 and response.read()
     assert stored("d") == content
-    # The digest of what was uploaded is kept; that of a file which others made is told behind it.
+    # The digest of what was uploaded is kept; that of a file which others made is sent after it.
     connection.request("GET", "/d", headers={"TE": "trailers", "Want-Repr-Digest": "sha-256=5"})
     response = connection.getresponse()
     assert response.getheader("Repr-Digest") == digest and response.getheader("Content-Length") == str(len(content))

@@ -1,11 +1,11 @@
 
 // Large files go in parts, by tus 1.0.0. What the server has said is safe
-// is not sent again, also when the page was loaded again meanwhile: the same file then goes on where it was.
+// is not sent again, also when the page was loaded again meanwhile: the same file then continues where it was.
 const PART = 64 << 20;        // so that proxies which allow 100 MB let it pass
 const LOOK_MS = 2000;
 const TUS = { 'Tus-Resumable': '1.0.0' };
 
-// Where the uploads are that are not complete. A browser may refuse to keep it: then a new page begins anew.
+// Where the uploads are that are not complete. A browser may refuse to keep it: then a new page begins again.
 const kept = {
   read(key) { try { return localStorage.getItem(key); } catch { return null; } },
   write(key, value) { try { value ? localStorage.setItem(key, value) : localStorage.removeItem(key); } catch { /* as above */ } },
@@ -15,7 +15,7 @@ async function sendInParts(item, address, headers) {
   const size = item.file.size, key = ['upload', address.split('?')[0], size, item.file.lastModified, Object.keys(headers)].join(' ');
   let at = kept.read(key), safe = -1, most = 0, isOld = !!at;
   const hold = value => { at = value; safe = -1; kept.write(key, value); };
-  // A cancelled upload is removed from the server; one that a closed page leaves behind is not.
+  // A cancelled upload is removed from the server; one of a page that was closed is not.
   const forget = () => { if (at) fetch(at + pass, { method: 'DELETE', headers: TUS }).catch(() => {}); hold(null); };
   item.discard = forget;
   for (let breaks = 0; breaks <= RETRIES; breaks++) {

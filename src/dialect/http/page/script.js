@@ -86,7 +86,7 @@ let loading = false, loadingAll = false, trouble = '';
 let order = 'name', falling = false, sought = '';
 
 const plain = text => text.normalize().toLowerCase();
-// Code units of names whose order is that of their bytes in UTF-8, which is the server's order.
+// Code units that sort as the bytes of the name in UTF-8, which is the server's order.
 const rank = name => !/[\ud800-\uffff]/.test(name) ? name : name.replace(/[\ud800-\uffff]/g,
   unit => String.fromCharCode(unit.charCodeAt() + (unit < '\ue000' ? 0x2000 : -0x800)));
 
@@ -159,7 +159,7 @@ async function loadAll() {
 
 const body = $('rows');
 const rows = new Map();      // entry to its row, for the rows that exist
-const WHOLE = 300;           // so many rows are simply all made
+const WHOLE = 300;           // up to this many rows are simply all made
 let rowHeight = 40;
 let pinned = null;           // the row with the focus exists wherever it is
 

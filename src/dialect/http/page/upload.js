@@ -4,7 +4,7 @@ const LANES = 3;
 const RETRIES = 5;            // when the server is busy
 const LOOK_FIRST = 1 << 20;   // larger files are not sent only to learn that the name is taken
 const PARTS_FROM = 8 << 20;   // larger files go in parts
-const LINES = 60;             // so many files are shown of each group
+const LINES = 60;             // at most this many files are shown of each group
 const items = [];
 let busy = 0, forAll = '', asking = Promise.resolve();
 
@@ -170,7 +170,7 @@ function paint(item) {
   button.ariaLabel = `${button.textContent} ${item.path}`;
 }
 
-// Shows what moves or needs somebody first, and of a crowd only a part.
+// Shows what moves or needs the user first, and of a crowd only a part.
 let listing = 0;
 function list() {
   listing ||= requestAnimationFrame(() => {

@@ -82,7 +82,7 @@ enum What {
 /// Which other servers than those of HTTP take part.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum With {
-    Nobody,
+    HttpOnly,
     Ftp,
 }
 
@@ -114,7 +114,7 @@ const fn put(name: &'static str, connections: usize, each: usize, len: u64, name
 /// are used up, each search for another takes milliseconds.
 const fn one_each(name: &'static str, manner: Manner) -> Work {
     let (connections, each, what) = (64, 180, What::Get(SMALL));
-    let requests = Requests { connections, each, manner, what, with: With::Nobody };
+    let requests = Requests { connections, each, manner, what, with: With::HttpOnly };
     Work { name, columns: &OF_REQUESTS, kind: Kind::Requests(requests) }
 }
 
@@ -142,13 +142,13 @@ pub static WORKS: [Work; 22] = [
     other(idle::NAME, &idle::COLUMNS, Kind::Idle),
     other(slow::NAME, &slow::COLUMNS, Kind::Slow),
     get("get 4 KiB, 64 connections", 64, 200, SMALL, With::Ftp),
-    get("get 4 KiB, 1,024 connections", 1024, 15, SMALL, With::Nobody),
+    get("get 4 KiB, 1,024 connections", 1024, 15, SMALL, With::HttpOnly),
     one_each("get 4 KiB, a connection each, closed by the server", Manner::Announced),
     one_each("get 4 KiB, a connection each, closed by the client", Manner::Left),
     put("put 4 KiB, 64 connections", 64, 60, SMALL.len, NAMES, With::Ftp),
-    put("put 4 KiB, 1,024 connections", 1024, 4, SMALL.len, NAMES, With::Nobody),
-    get("get 64 KiB, 64 connections", 64, 50, PAGE, With::Nobody),
-    get("get 1 MiB, 16 connections", 16, 40, MEDIUM, With::Nobody),
+    put("put 4 KiB, 1,024 connections", 1024, 4, SMALL.len, NAMES, With::HttpOnly),
+    get("get 64 KiB, 64 connections", 64, 50, PAGE, With::HttpOnly),
+    get("get 1 MiB, 16 connections", 16, 40, MEDIUM, With::HttpOnly),
     get("get 1 GiB, one stream", 1, 1, BIG, With::Ftp),
     get("get 1 GiB, 64 streams of 16 MiB", 64, 1, PART, With::Ftp),
     put("put 1 GiB, one stream", 1, 1, GIB, 1, With::Ftp),

@@ -183,7 +183,7 @@ impl<P: Platform> Reactor<P> {
             }
             driver.connection.timer = None;
             driver.time_out();
-            driver.enqueue(); // driving arms it anew
+            driver.enqueue(); // driving arms it again
         }
     }
 

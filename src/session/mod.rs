@@ -446,7 +446,7 @@ impl Session {
         let message = if let State::AwaitSlot(request) = &self.state { request.content_bytes() } else { 0 };
         Holdings {
             slot: &data.slot,
-            is_slot_spare: self.may_go_on_without_slot(limits),
+            is_slot_spare: self.may_continue_without_slot(limits),
             groups: [data.group, data.slot.client(), data.counted_upload].into_iter().flatten().count(),
             bytes: data.inbox.capacity() + data.outbox.text_capacity() + chunks * limits.fixed.chunk_bytes + message,
             sends: self.outgoing() != Outgoing::Nothing,

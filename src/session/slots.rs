@@ -87,7 +87,7 @@ impl Session {
             cx.slots.give_back(slot, cx.groups, cx.counters);
         } else if cx.disk.pace == DiskPace::KeepsUp
             && cx.slots.wants_slot_of_upload()
-            && self.may_go_on_without_slot(cx.limits)
+            && self.may_continue_without_slot(cx.limits)
         {
             let slot = std::mem::take(&mut self.common.data.slot);
             self.common.data.slot = cx.slots.keep_share(slot, cx.counters);
@@ -96,7 +96,7 @@ impl Session {
 
     /// True if this is an upload that holds a slot and needs none while the disk keeps up: its content goes straight to
     /// its file.
-    pub(super) fn may_go_on_without_slot(&self, limits: &Limits) -> bool {
+    pub(super) fn may_continue_without_slot(&self, limits: &Limits) -> bool {
         let Self { state, common } = self;
         matches!(state, State::ReceivingBody(receiving) if receiving.is_into_file())
             && common.is_slot_whole(limits)

@@ -193,12 +193,12 @@ fn name_reach(front: &[u8]) -> (usize, Edge) {
     let mut reach = text.len();
     for (at, byte) in text.iter().enumerate() {
         let last = &text[at - component..at];
-        let goes_on = match byte {
+        let continues = match byte {
             b'/' => !matches!(last, b"" | b"." | b".."),
             0..0x20 | 0x7f => false,
             _ => component < COMPONENT_LEN_MAX,
         };
-        if !goes_on || at >= NAME_LEN_MAX {
+        if !continues || at >= NAME_LEN_MAX {
             (reach, edge) = (at, Edge::Closed);
             break;
         }

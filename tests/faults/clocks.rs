@@ -26,7 +26,7 @@ fn a_wall_clock_that_jumps_by_decades_changes_only_the_times_in_replies() {
     // Longer than the syncs between the jumps can take, shorter than any jump.
     // The faked clock reads a file each time, which the sandbox would forbid.
     let options = ["--sandbox", "off", "--stall-timeout", "1200", "--idle-timeout", "1200", "--rate-window", "1200"];
-    let mut server = Served::behind(&before, root.path(), &options);
+    let mut server = Served::run_by(&before, root.path(), &options);
     let (mut idle, mut halfway) = (server.client(), server.client());
     let mut http = Talker::new(Wire::Http, server.address());
     idle.expect("PING", "OK 0");
@@ -52,7 +52,7 @@ fn a_wall_clock_that_jumps_by_decades_changes_only_the_times_in_replies() {
     wait_until("a staging file", || staged(root.path()).len() == 1);
     server.kill();
     set("-10y");
-    let server = Served::behind(&before, root.path(), &options);
+    let server = Served::run_by(&before, root.path(), &options);
     server.wait_until_swept();
     assert_same(&server.client().get("/halfway"), &content(1, 1000), "across the jump");
     server.assert_serves();
@@ -66,7 +66,7 @@ fn a_wall_clock_that_jumps_by_decades_changes_only_the_times_in_replies() {
 fn a_monotonic_clock_that_begins_late_is_as_good() {
     let root = dir();
     let before = ["unshare", "-T", "--monotonic", "3155760000", "--boottime", "3155760000"];
-    let server = Served::behind(&before, root.path(), &["--head-timeout", "0.3"]);
+    let server = Served::run_by(&before, root.path(), &["--head-timeout", "0.3"]);
     let theirs = fs::read_link(format!("/proc/{}/ns/time", server.pid())).expect("a namespace");
     assert_ne!(theirs, fs::read_link("/proc/self/ns/time").expect("a namespace"), "it has another clock");
     server.assert_serves();
@@ -91,9 +91,9 @@ fn deadlines_that_passed_while_the_server_was_stopped_end_no_client_that_did_its
             let wire = Wire::BOTH[n as usize % 2];
             let mut client = Talker::new(wire, server.address());
             let upload = wire.upload(&format!("/file{n}"), &content(n, 200_000), Framing::Length);
-            let (before, behind) = upload.split_at(upload.len() - 100_000);
+            let (before, after) = upload.split_at(upload.len() - 100_000);
             client.send(before);
-            (client, behind.to_vec())
+            (client, after.to_vec())
         })
         .collect();
     let (mut begun, mut idle) = (server.client(), server.client());
@@ -101,8 +101,8 @@ fn deadlines_that_passed_while_the_server_was_stopped_end_no_client_that_did_its
     begun.send("PI");
     wait_until("all have begun", || staged(root.path()).len() == 20);
     server.signal(Signal::STOP);
-    for (client, behind) in &mut halfway {
-        client.send(behind);
+    for (client, after) in &mut halfway {
+        client.send(after);
     }
     begun.send("NG\n");
     idle.send("PING\n");

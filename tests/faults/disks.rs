@@ -76,7 +76,7 @@ fn is_full_and_recovers(disk: &Mounted) {
             }
         });
     }
-    println!("disks: full: {told} told so, {kept} of them went on behind that, {stored} fitted");
+    println!("disks: full: {told} told so, {kept} of them went on after that, {stored} fitted");
     assert!(told > 10 && kept > 5, "it was never full, or no conversation went on");
     server.assert_back_to(base, "a full disk");
     server.client().put("/large", &content(2, 1 << 20));

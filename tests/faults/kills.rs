@@ -89,7 +89,7 @@ pub fn dies(server: &mut Served) -> bool {
 }
 
 /// What a dead process leaves: its directory, a lock that is not held, and staging files.
-fn leave_behind(root: &Path) {
+fn leave_dead(root: &Path) {
     for owner in ["4000001-1", "4000002-1"] {
         let dir = root.join(".filewharf/staging").join(owner);
         fs::create_dir_all(&dir).expect("a folder");
@@ -147,7 +147,7 @@ fn a_recovery_that_dies_at_any_call_is_taken_up_by_the_next() {
     for call in OF_A_START {
         let before = kills;
         for nth in 1.. {
-            leave_behind(root.path());
+            leave_dead(root.path());
             let inject = format!("inject={call}:signal=KILL:when={nth}");
             // `-D`: the child is the server, and strace a stranger beside it.
             let strace =
@@ -235,7 +235,7 @@ fn what_a_dead_process_may_not_have_synced_is_synced_before_a_client_is_served()
     let root = dir();
     for (left, error, syncs) in [(false, "", false), (true, "", true), (true, ":error=EIO", true)] {
         if left {
-            leave_behind(root.path());
+            leave_dead(root.path());
         }
         let trace = tempfile::NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a file");
         let (out, inject) = (crate::outside::text(trace.path()), format!("inject=syncfs{error}"));

@@ -15,7 +15,7 @@ use support::client::{Client, assert_same, content, staged, wait_until};
 /// A server on one end of a cable.
 fn served(cable: &Cable, root: &std::path::Path, options: &[&str]) -> Served {
     let before = ["ip", "netns", "exec", &cable.server];
-    Served::behind(&before, root, &[&["--listen", "10.201.0.1:0"], options].concat())
+    Served::run_by(&before, root, &[&["--listen", "10.201.0.1:0"], options].concat())
 }
 
 /// Up and down over the cable, every byte the same.
@@ -321,7 +321,7 @@ fn a_server_with_few_descriptors_recovers_whenever_some_are_free() {
     let root = dir();
     let limit = ["prlimit", "--nofile=40", "--"];
     // A silent client takes a descriptor at once, and none is accepted after those that are served in the end.
-    let server = Served::behind(&limit, root.path(), &["--idle-timeout", "1", "--accept-defer", "0"]);
+    let server = Served::run_by(&limit, root.path(), &["--idle-timeout", "1", "--accept-defer", "0"]);
     server.assert_serves();
     let base = server.descriptors_at_rest();
     for round in 0..5 {

@@ -201,7 +201,7 @@ fn a_served_directory_that_was_made_at_the_start_is_durable_before_a_client_is_s
     let trace = tempfile::NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a file");
     let out = text(trace.path());
     let strace = ["strace", "-D", "-f", "-y", "-qq", "-o", &out, "-e", "trace=fsync,sendto,sendmsg"];
-    let server = Served::behind(&strace, &base.path().join("new"), &[]);
+    let server = Served::run_by(&strace, &base.path().join("new"), &[]);
     server.client().expect("PING", "OK 0");
     assert_eq!(server.end(), Some(0));
     let trace = std::fs::read_to_string(trace.path()).expect("text");

@@ -195,8 +195,8 @@ fn a_mount_that_does_not_answer_holds_up_only_what_waits_for_it() {
         .collect();
     let (_, leaves) = downloads.pop().expect("one of two");
     leaves.reset();
-    let [(_, mut goes_on), (_, gives_up)] = uploads;
-    goes_on.send(&content(3, LARGE)[1 << 20..2 << 20]);
+    let [(_, mut continues), (_, gives_up)] = uploads;
+    continues.send(&content(3, LARGE)[1 << 20..2 << 20]);
     gives_up.reset();
     for _ in 0..20 {
         server.client().expect("PING", "OK 0");
@@ -210,9 +210,9 @@ fn a_mount_that_does_not_answer_holds_up_only_what_waits_for_it() {
             reply => assert!(matches!(reply, Reply::Served(_)), "{n}: {}", reply.words()),
         }
     }
-    goes_on.send(&content(3, LARGE)[2 << 20..]);
-    assert!(goes_on.line().starts_with("OK 0 "));
-    drop((waiting, downloads, goes_on));
+    continues.send(&content(3, LARGE)[2 << 20..]);
+    assert!(continues.line().starts_with("OK 0 "));
+    drop((waiting, downloads, continues));
     wait_until("nothing is left", || staged(&remote.root()).is_empty());
     assert_eq!(server.end(), Some(0));
 }

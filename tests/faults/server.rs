@@ -42,11 +42,11 @@ impl DerefMut for Served {
 impl Served {
     /// On a directory, with more options.
     pub fn start(root: &Path, options: &[&str]) -> Self {
-        Self::behind(&[], root, options)
+        Self::run_by(&[], root, options)
     }
 
     /// The same, run by another command that in the end becomes the server.
-    pub fn behind(before: &[&str], root: &Path, options: &[&str]) -> Self {
+    pub fn run_by(before: &[&str], root: &Path, options: &[&str]) -> Self {
         Self::try_start(before, root, options).unwrap_or_else(|log| panic!("the server did not start: {log}"))
     }
 

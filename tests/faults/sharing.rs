@@ -52,7 +52,7 @@ fn lost(servers: &[Served; 2]) -> (u64, u64) {
 
 fn is_never_lost_but_without_common_locks(disk: &Mounted, what: &str) {
     let root = disk.path().join("served");
-    let start = |before: &[&str]| Served::behind(before, &root, &["--shared"]);
+    let start = |before: &[&str]| Served::run_by(before, &root, &["--shared"]);
     let servers = [start(&[]), start(&[])];
     let (lost_with, refused) = lost(&servers);
     println!("sharing: {what}: {lost_with} of {INCREMENTS} increments lost, {refused} refused");

@@ -219,7 +219,7 @@ fn hear_http(reader: &mut impl BufRead, expects: Expects) -> (Reply, After) {
     match body {
         Ok(body) if (200..300).contains(&code) => {
             let digest = expects != Expects::BodyAndDigest || value("transfer-encoding").is_some();
-            assert!(digest, "the digest that was wanted comes behind chunks");
+            assert!(digest, "the digest that was wanted comes after chunks");
             (Reply::Served(body), after)
         }
         Ok(_) => (Reply::Refused(code), after),

@@ -223,7 +223,7 @@ def counts():
     put(name, b"digits", gap=ALONE)
     check("a name that begins with a digit, when the count comes alone", stored(name, b"digits"))
     check("GET of such a name finds the file that is there", get(name) == b"digits")
-    check("GET finds the file behind a count of two digits", get(TAG + "of12-3", count=31) == b"3")
+    check("GET finds the file after a count of two digits", get(TAG + "of12-3", count=31) == b"3")
     check("more clients than were announced are served", get(TAG + "first", count=1) == b"1")
 
 

@@ -40,7 +40,7 @@ NAMES = [
 
 
 class Browser:
-    """One session of chromedriver (W3C WebDriver, and the DevTools commands behind it)."""
+    """One session of chromedriver (W3C WebDriver, and the DevTools commands under it)."""
 
     def __init__(self, trusting=False):
         self.profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
@@ -352,7 +352,7 @@ class Check:
         self.counted("5 files stored")
         self.browser.click("#clear")
 
-    def a_large_upload_goes_on_after_a_break_and_after_a_reload(self):
+    def a_large_upload_continues_after_a_break_and_after_a_reload(self):
         size, name = 24_000_000, "large one.bin"
         # The same file for the browser: its name, its length and its time tell.
         choose = """
@@ -618,7 +618,7 @@ class Check:
 
 
 def end_with(stream):
-    """Ends everything when whoever started this closes the stream, or dies."""
+    """Ends everything when its parent closes the stream, or dies."""
     stream.read()
     os.kill(os.getpid(), signal.SIGINT)
 

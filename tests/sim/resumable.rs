@@ -62,7 +62,7 @@ impl Resumable {
     /// A client may continue from an offset below `len`, so the upload was not complete then. (What is merely asked
     /// about may be on its way to its final name.) The reply may be read long after it was sent: where another client
     /// has begun to complete the upload since the request, or has done so, the reply says nothing of that.
-    pub fn goes_on(&mut self, token: &str, offset: u64, len: u64, floor: Floor) {
+    pub fn resumes(&mut self, token: &str, offset: u64, len: u64, floor: Floor) {
         let said = self.said(token);
         if (1..len).contains(&offset) && offset >= floor.offset && floor.finishes == Some(said.finishes) {
             said.era += u32::from(said.may_be_complete);

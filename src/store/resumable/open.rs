@@ -44,7 +44,7 @@ impl ResumableUploads {
         let nothing_to_sync = |opened| (opened, PendingSyncs::default());
         match upload {
             UploadRef::Existing(id) => {
-                let opened = self.go_on(*id, len, None)?;
+                let opened = self.resume(*id, len, None)?;
                 opened.map(nothing_to_sync).ok_or_else(not_found)
             }
             UploadRef::New(new) if matches!(new.role, Role::Final(_)) => self.begin_join(new, client),
@@ -55,7 +55,7 @@ impl ResumableUploads {
                     return Ok((there_already(new, stored), syncs));
                 }
                 let there = match new.id {
-                    Some(id) => self.go_on(id, None, Some(&new.put))?,
+                    Some(id) => self.resume(id, None, Some(&new.put))?,
                     None => None,
                 };
                 let make = || self.make_upload(new, Box::default(), client);
@@ -65,7 +65,7 @@ impl ResumableUploads {
     }
 
     /// `None` if there is no such upload, or none that is as `wanted`.
-    fn go_on(&self, id: UploadId, len: Option<u64>, wanted: Option<&Put>) -> Result<Option<Opened>, StoreError> {
+    fn resume(&self, id: UploadId, len: Option<u64>, wanted: Option<&Put>) -> Result<Option<Opened>, StoreError> {
         let Some(folder) = self.existing_folder("")? else { return Ok(None) };
         let opened = self.with_record(&folder, id, |mut found| {
             if let Some(wanted) = wanted

@@ -130,8 +130,8 @@ fn try_file_system(kind: Kind, settings: &Settings) -> Result<bool, String> {
         };
         let mut tally = Tally::new();
         for seed in settings.seed.. {
-            let goes_on = run.is_control() && tally.losses() == 0;
-            let wanted = if goes_on { images * CONTROL_ROUNDS_MAX } else { images };
+            let continues = run.is_control() && tally.losses() == 0;
+            let wanted = if continues { images * CONTROL_ROUNDS_MAX } else { images };
             let until = wanted.min(tally.images + images.min(IMAGES_PER_RECORDING));
             if until <= tally.images {
                 break;

@@ -20,7 +20,7 @@ const PARTS_MAX: u64 = 6;
 /// Several checkpoints fit into one part: see `server::Server::start`.
 const LEN_MAX: u64 = 300 << 10;
 /// This many uploads that are not complete are resumed on each image.
-const GONE_ON_MAX: usize = 2;
+const RESUMED_MAX: usize = 2;
 
 /// One upload, and where its connections end.
 #[derive(Clone, Debug)]
@@ -109,7 +109,7 @@ impl Plans {
     ) -> Result<Vec<Violation>, String> {
         let mut violations = Vec::new();
         let mut client = Client::connect(address)?;
-        let mut gone_on = 0;
+        let mut resumed = 0;
         let last_told = |line, n| told.iter().filter(|(of, _)| *of == (line, n)).map(|(_, told): &ToldOf| *told).max();
         for (line, uploads) in self.joins.iter().enumerate() {
             for (n, upload) in uploads.iter().enumerate() {
@@ -121,10 +121,10 @@ impl Plans {
                 let told = last_told(line, n);
                 let state = upload.state(&mut client)?;
                 violations.extend(upload.judge(told, state, visible.get(&upload.path)));
-                let goes_on = matches!(state, Some(Told::Safe(_))) && gone_on < GONE_ON_MAX && random.below(4) == 0;
-                if goes_on {
-                    gone_on += 1;
-                    violations.extend(upload.go_on(address, state)?);
+                let is_resumed = matches!(state, Some(Told::Safe(_))) && resumed < RESUMED_MAX && random.below(4) == 0;
+                if is_resumed {
+                    resumed += 1;
+                    violations.extend(upload.resume(address, state)?);
                 }
             }
         }
@@ -198,7 +198,7 @@ impl Upload {
     }
 
     /// Completes an upload after the cut: what was safe must be what was sent.
-    fn go_on(&self, address: SocketAddr, state: Option<Told>) -> Result<Option<Violation>, String> {
+    fn resume(&self, address: SocketAddr, state: Option<Told>) -> Result<Option<Violation>, String> {
         let mut client = Client::connect(address)?;
         let offset = self.go(&mut client)?;
         let wrong = if Some(Told::Safe(offset)) < state {

@@ -185,7 +185,7 @@ pub fn attack(soak: &Soak, number: u8, seed: u64) {
                     connections.push(connection);
                 }
             }
-            connections.retain_mut(|connection| connection.goes_on(soak, &mut random));
+            connections.retain_mut(|connection| connection.continues(soak, &mut random));
             std::thread::park_timeout(TICK);
         }
         drop(connections);
@@ -243,7 +243,7 @@ impl Connection {
     }
 
     /// Sends and receives what is due; false once it has ended.
-    fn goes_on(&mut self, soak: &Soak, random: &mut Random) -> bool {
+    fn continues(&mut self, soak: &Soak, random: &mut Random) -> bool {
         let now = Instant::now();
         let lives = self.receives() && self.sends(now, random);
         if lives && now < self.ends {

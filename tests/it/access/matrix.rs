@@ -152,7 +152,7 @@ fn resumable(rig: &mut Rig, name: &str, path: &str) -> u16 {
     let id = heard.split("uploads/").nth(1).and_then(|rest| rest.get(..32)).expect("an id");
     let target = format!("/.filewharf/uploads/{id}");
     let status = http(rig, name, &format!("HEAD {target}"), TUS, "").0;
-    assert_eq!(status, 200, "whoever may make an upload may ask about it");
+    assert_eq!(status, 200, "a caller that may make an upload may ask about it");
     let (len, kind) = (NEW.len(), "Content-Type: application/offset+octet-stream\r\n");
     let fields = format!("{TUS}{kind}Upload-Offset: 0\r\nContent-Length: {len}\r\n");
     http(rig, name, &format!("PATCH {target}"), &fields, NEW).0

@@ -95,9 +95,9 @@ fn no_spelling_of_a_name_escapes_its_rule() {
             }
             for rig in [&mut by_line, &mut by_http] {
                 assert_eq!(rig.file(&key).as_deref(), Some(SECRET.as_bytes()), "{path:?}");
-                let beneath = format!("{}/", &folder[1..]);
-                let beneath = rig.names().into_iter().filter(|name| name.starts_with(&beneath)).count();
-                assert_eq!(beneath, 1, "{path:?}");
+                let under = format!("{}/", &folder[1..]);
+                let under = rig.names().into_iter().filter(|name| name.starts_with(&under)).count();
+                assert_eq!(under, 1, "{path:?}");
             }
         }
         assert_eq!(http(&mut by_http, "anna", &format!("GET {folder}/f"), "", "").0, 200);
@@ -246,11 +246,11 @@ fn no_answer_tells_a_name_with_rules_for_others_from_one_that_does_not_exist() {
         let methods: &[&str] =
             if kind == Kind::Line { &["GET", "STAT", "LIST", "DELETE"] } else { &["GET", "HEAD", "DELETE"] };
         for dir in ["", "/names", "/closed"] {
-            for beneath in ["", "/", "/f", "/deep", "/deep/f", "/none/x/"] {
+            for under in ["", "/", "/f", "/deep", "/deep/f", "/none/x/"] {
                 for method in methods {
                     let [there, not_there] =
-                        ["bob", "nobody"].map(|name| told("anna", method, &format!("{dir}/{name}{beneath}")));
-                    assert_eq!(there, not_there, "{kind:?} {method} {dir}/bob{beneath}");
+                        ["bob", "nobody"].map(|name| told("anna", method, &format!("{dir}/{name}{under}")));
+                    assert_eq!(there, not_there, "{kind:?} {method} {dir}/bob{under}");
                 }
             }
         }

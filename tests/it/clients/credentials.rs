@@ -43,7 +43,7 @@ fn serve(dir: &Path, entries: &str, options: &[&str]) -> Program {
 fn curl(server: &Program, options: &[&str], target: &str) -> (u16, String) {
     let url = format!("http://127.0.0.1:{}{target}", server.address().port());
     let said = well(Command::new("curl").args(["-sS", "-w", "\n%{http_code}"]).args(options).arg(url));
-    let (content, status) = said.rsplit_once('\n').expect("a status behind the content");
+    let (content, status) = said.rsplit_once('\n').expect("a status after the content");
     (status.parse().expect("a status"), content.to_owned())
 }
 

@@ -45,7 +45,7 @@ pub(super) fn proxy(
 
 #[test]
 #[ignore = "needs nginx and curl"]
-fn behind_nginx_redirections_and_pages_stay_under_its_path() {
+fn redirections_and_pages_through_nginx_stay_under_its_path() {
     let bench = Bench::new(&["--allow-host", "files.example"]);
     for name in ["d e/a", "d e/b", "d e/c"] {
         fs::create_dir_all(bench.served("d e")).expect("a folder");

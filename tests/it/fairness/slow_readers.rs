@@ -78,11 +78,11 @@ fn a_crowd_gets_every_byte_however_fast_it_reads() {
     let mut pass = 0_usize;
     wait_until("the last byte of the last reader", || {
         readers.retain_mut(|reader| {
-            let goes_on = !pass.is_multiple_of(reader.pace.every) || reader.take();
-            if !goes_on {
+            let continues = !pass.is_multiple_of(reader.pace.every) || reader.take();
+            if !continues {
                 assert_same(&reader.got, &wanted, "a reader of the crowd");
             }
-            goes_on
+            continues
         });
         pass += 1;
         readers.is_empty()

@@ -243,7 +243,7 @@ fn a_change_before_the_last_byte_is_seen_however_late_in_a_turn_that_is_received
                 }
                 let heard = peers[0].heard().len();
                 for (n, peer) in peers.iter().enumerate() {
-                    let changes = (n == late).then_some(("file", b"behind".as_slice()));
+                    let changes = (n == late).then_some(("file", b"change".as_slice()));
                     rig.send_later(peer, request.as_bytes(), changes);
                 }
                 rig.turn();
@@ -252,7 +252,7 @@ fn a_change_before_the_last_byte_is_seen_however_late_in_a_turn_that_is_received
                 assert!(is_late == (late >= 128) || mode.deferred, "{late}: not as early or late in a turn as thought");
                 rig.send(&peers[late], b"");
                 let said = peers[late].heard();
-                assert!(said.ends_with(b"behind"), "{mode:?}, {late}: {}", said.escape_ascii());
+                assert!(said.ends_with(b"change"), "{mode:?}, {late}: {}", said.escape_ascii());
             }
         }
     }

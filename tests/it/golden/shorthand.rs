@@ -47,10 +47,10 @@ pub fn expand(line: &str) -> String {
     let mut rest = line;
     while let Some((before, tail)) = rest.split_once('{') {
         out.push_str(before);
-        match tail.split_once('}').and_then(|(inside, behind)| Some((one(inside)?, behind))) {
-            Some((text, behind)) => {
+        match tail.split_once('}').and_then(|(inside, after)| Some((one(inside)?, after))) {
+            Some((text, after)) => {
                 out.push_str(&text);
-                rest = behind;
+                rest = after;
             }
             None => {
                 out.push('{');

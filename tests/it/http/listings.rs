@@ -33,7 +33,7 @@ fn chunks(mut body: &str) -> Vec<&str> {
         let (content, rest) = rest.split_at(usize::from_str_radix(len, 16).expect("in hexadecimal"));
         body = rest.strip_prefix("\r\n").expect("the end of a chunk");
         if content.is_empty() {
-            assert_eq!(body, "", "nothing is behind the last chunk");
+            assert_eq!(body, "", "nothing is after the last chunk");
             return chunks;
         }
         chunks.push(content);

@@ -63,7 +63,7 @@ fn a_client_beyond_the_limit_is_refused_and_may_come_back() {
 #[test]
 fn when_descriptors_run_out_the_server_continues_with_those_it_has() {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let program = program::behind_shell(dir.path(), "ulimit -n 64");
+    let program = program::run_by_shell(dir.path(), "ulimit -n 64");
     let mut early = program.client();
     early.put("/file", b"content");
     let crowd: Vec<TcpStream> = (0..200).filter_map(|_| TcpStream::connect(program.address()).ok()).collect();

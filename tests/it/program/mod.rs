@@ -21,7 +21,7 @@ pub const BINARY: &str = env!("CARGO_BIN_EXE_filewharf");
 
 /// A server without a log.
 pub fn start(root: &Path, options: &[&str]) -> Program {
-    behind(&[], root, options)
+    run_by(&[], root, options)
 }
 
 /// On an address that must be free.
@@ -37,11 +37,11 @@ pub fn logging(root: &Path, options: &[&str], log: Stdio) -> (Program, Option<Ch
 }
 
 /// In a shell that runs a command first.
-pub fn behind_shell(root: &Path, first: &str) -> Program {
-    behind(&["sh", "-c", &format!("{first} && exec \"$0\" \"$@\"")], root, &[])
+pub fn run_by_shell(root: &Path, first: &str) -> Program {
+    run_by(&["sh", "-c", &format!("{first} && exec \"$0\" \"$@\"")], root, &[])
 }
 
-fn behind(before: &[&str], root: &Path, options: &[&str]) -> Program {
+fn run_by(before: &[&str], root: &Path, options: &[&str]) -> Program {
     Program::try_start(before, BINARY, root, options, Stdio::null()).expect("the server starts")
 }
 

@@ -174,7 +174,7 @@ fn a_line_of_the_log_is_one_line_whatever_clients_say() {
 fn new_files_and_directories_have_the_modes_that_the_umask_leaves() {
     use std::os::unix::fs::PermissionsExt as _;
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let program = program::behind_shell(dir.path(), "umask 027");
+    let program = program::run_by_shell(dir.path(), "umask 027");
     let mut client = program.client();
     for (path, size) in [("made/small", 3), ("made/large", 100_000)] {
         client.put(&format!("/{path}"), &content(1, size));

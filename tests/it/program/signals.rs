@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use support::client::{Client, wait_until};
 use support::process;
 
-use crate::program::{behind_shell, logging, start};
+use crate::program::{logging, run_by_shell, start};
 
 // covers: interrupted
 #[test]
@@ -145,7 +145,7 @@ fn answer(mut client: Client, request: impl AsRef<[u8]>) -> String {
 #[test]
 fn a_body_beyond_the_limit_on_file_sizes_is_too_large_and_ends_nothing() {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let program = behind_shell(dir.path(), "ulimit -f 64"); // of 512 or 1024 bytes
+    let program = run_by_shell(dir.path(), "ulimit -f 64"); // of 512 or 1024 bytes
     let body = "x".repeat(100_000);
     for request in [
         format!("PUT /f HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}", body.len()),
@@ -166,7 +166,7 @@ fn a_body_beyond_the_limit_on_file_sizes_is_too_large_and_ends_nothing() {
 #[test]
 fn a_file_of_our_own_beyond_the_limit_on_file_sizes_is_a_lack_of_space() {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let program = behind_shell(dir.path(), "ulimit -f 1");
+    let program = run_by_shell(dir.path(), "ulimit -f 1");
     let make = "POST /f HTTP/1.1\r\nHost: localhost\r\nTus-Resumable: 1.0.0\r\nUpload-Length: 5\r\n\
                 Content-Length: 0\r\n\r\n";
     let line = answer(program.client(), make);
@@ -179,7 +179,7 @@ fn a_file_of_our_own_beyond_the_limit_on_file_sizes_is_a_lack_of_space() {
 #[cfg(target_os = "linux")]
 fn a_hangup_that_is_ignored_from_the_start_changes_nothing() {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let program = behind_shell(dir.path(), "trap '' HUP");
+    let program = run_by_shell(dir.path(), "trap '' HUP");
     program.signal(Signal::HUP);
     program.client().expect("PING", "OK 0");
     program.end();

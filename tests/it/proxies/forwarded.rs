@@ -12,13 +12,13 @@ use crate::logged::lines;
 use support::rig::{Mode, Peer, Rig};
 
 /// 127.0.0.1 is the proxy, where `Rig::connect` comes from.
-fn behind(kind: Kind, limits: Limits, access: Access) -> Rig {
+fn proxied(kind: Kind, limits: Limits, access: Access) -> Rig {
     let trust = ("trust".to_owned(), "10.0.0.0/8,127.0.0.1".to_owned());
     Rig::speaking(Listening::new(kind, &[trust], 0).expect("a good option"), Mode::PLAIN, limits, access)
 }
 
 fn with_a_secret(kind: Kind) -> Rig {
-    behind(kind, Limits::default(), Access::new(Some(b"s3cret".to_vec()), false))
+    proxied(kind, Limits::default(), Access::new(Some(b"s3cret".to_vec()), false))
 }
 
 /// The address of a client.
@@ -60,7 +60,7 @@ fn status(peer: &Peer, heard: &mut usize) -> String {
 #[test]
 fn a_request_is_logged_for_the_client_that_a_trusted_proxy_names() {
     for kind in [Kind::Http, Kind::Auto] {
-        let mut rig = behind(kind, Limits::default(), Access::default());
+        let mut rig = proxied(kind, Limits::default(), Access::default());
         rig.place("f", b"content");
         let proxy = rig.connect();
         let _ = lines();
@@ -90,7 +90,7 @@ fn a_request_is_logged_for_the_client_that_a_trusted_proxy_names() {
 fn a_field_is_never_believed_from_another_address_or_without_the_option() {
     let plain = Listening::new(Kind::Http, &[], 0).expect("no options");
     let plain = Rig::speaking(plain, Mode::PLAIN, Limits::default(), Access::default());
-    let trusting = behind(Kind::Http, Limits::default(), Access::default());
+    let trusting = proxied(Kind::Http, Limits::default(), Access::default());
     let mut believed = 0;
     for (mut rig, host) in [(plain, 1), (trusting, 2)] {
         let forger = rig.connect_from(host);
@@ -118,7 +118,7 @@ fn fields_that_contradict_each_other_are_refused() {
         "Forwarded: for=\"192.0.2.1\r\n",
         "X-Forwarded-For: 192.0.2.1, client.example\r\n",
     ] {
-        let mut rig = behind(Kind::Http, Limits::default(), Access::default());
+        let mut rig = proxied(Kind::Http, Limits::default(), Access::default());
         rig.place("f", b"content");
         let proxy = rig.connect();
         rig.send(&proxy, &get(fields, "x"));
@@ -129,7 +129,7 @@ fn fields_that_contradict_each_other_are_refused() {
 /// A cached head must not bring back the client, or the trust, of the one that sent it first.
 #[test]
 fn the_same_head_from_a_proxy_and_from_a_forger_is_understood_differently() {
-    let mut rig = behind(Kind::Http, Limits::default(), Access::default());
+    let mut rig = proxied(Kind::Http, Limits::default(), Access::default());
     rig.place("f", b"content");
     let (proxy, forger) = (rig.connect(), rig.connect_from(2));
     let head = b"GET /f HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.5\r\n\r\n";
@@ -148,7 +148,7 @@ fn the_same_head_from_a_proxy_and_from_a_forger_is_understood_differently() {
 }
 
 #[test]
-fn a_client_that_guesses_is_slowed_down_and_not_the_others_behind_its_proxy() {
+fn a_client_that_guesses_is_slowed_down_and_not_the_others_of_its_proxy() {
     let limits = Limits::default();
     let mut rig = with_a_secret(Kind::Auto);
     let (proxy, mut heard) = (rig.connect(), 0);
@@ -218,7 +218,7 @@ fn guesses_of_the_line_protocol_through_a_trusted_proxy_are_those_of_the_proxy()
 fn the_connections_of_a_trusted_proxy_are_bounded_by_those_of_all() {
     for kind in [Kind::Http, Kind::Auto] {
         let limits = Limits::default().with(|l| l.fixed.connections_max = 8);
-        let mut rig = behind(kind, limits, Access::default());
+        let mut rig = proxied(kind, limits, Access::default());
         for _ in 0..3 {
             let others: Vec<_> = (0..4).map(|_| rig.connect_from(2)).collect();
             let fifth = rig.connect_from(2);
@@ -259,7 +259,7 @@ fn slots(rig: &Rig) -> (u64, u64) {
 
 #[test]
 fn the_share_of_slots_is_that_of_the_client_and_not_of_its_proxy() {
-    let mut rig = behind(Kind::Http, four_slots(), Access::default());
+    let mut rig = proxied(Kind::Http, four_slots(), Access::default());
     let upload = |rig: &mut Rig, from: u8, host: u8, name: &str| {
         let peer = rig.connect_from(from);
         rig.send(&peer, &[put(&ways(host)[0], name, 100_000), vec![b'x']].concat());
@@ -290,7 +290,7 @@ fn the_share_of_slots_is_that_of_the_client_and_not_of_its_proxy() {
 
 #[test]
 fn a_slot_is_not_kept_for_the_request_of_another_client() {
-    let mut rig = behind(Kind::Http, four_slots(), Access::default());
+    let mut rig = proxied(Kind::Http, four_slots(), Access::default());
     for _ in 0..3 {
         let proxy = rig.connect();
         // In one packet: 5 ends its upload, 6 begins one.
@@ -314,7 +314,7 @@ fn a_slot_is_not_kept_for_the_request_of_another_client() {
 
 #[test]
 fn an_upload_that_continues_without_a_slot_gives_back_the_share_of_its_client() {
-    let mut rig = behind(Kind::Http, four_slots(), Access::default());
+    let mut rig = proxied(Kind::Http, four_slots(), Access::default());
     for _ in 0..3 {
         let proxies: Vec<_> = (0..5).map(|_| rig.connect()).collect();
         for (proxy, host) in proxies.iter().zip([5, 5, 6, 6, 7]) {
@@ -345,7 +345,7 @@ fn an_upload_that_continues_without_a_slot_gives_back_the_share_of_its_client() 
 fn a_rule_for_a_network_is_one_for_the_client_and_not_for_its_proxy() {
     let rules = "allow @ r /near/ from=192.0.2.0/24\nallow @ r /own/ from=127.0.0.0/8\n";
     let access = Access::with_rules(Arc::new(file::parse(rules).expect("good rules")), false);
-    let mut rig = behind(Kind::Http, Limits::default(), access);
+    let mut rig = proxied(Kind::Http, Limits::default(), access);
     rig.place("near/f", b"content");
     rig.place("own/f", b"content");
     let (proxy, forger) = (rig.connect(), rig.connect_from(2));

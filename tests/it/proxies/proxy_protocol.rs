@@ -12,12 +12,12 @@ use support::rig::{Mode, Peer, Rig};
 /// The proxy of these tests, 127.0.0.1, is where `Rig::connect` comes from.
 const PROXIES: &str = "10.0.0.0/8,127.0.0.1/32";
 
-fn behind(kind: Kind, limits: Limits, access: Access) -> Rig {
-    Rig::behind(PROXIES, Listening::new(kind, &[], 0).expect("no options"), limits, access)
+fn proxied(kind: Kind, limits: Limits, access: Access) -> Rig {
+    Rig::with_proxies(PROXIES, Listening::new(kind, &[], 0).expect("no options"), limits, access)
 }
 
 fn line() -> Rig {
-    behind(Kind::Line, Limits::default(), Access::default())
+    proxied(Kind::Line, Limits::default(), Access::default())
 }
 
 /// A header for the client 192.0.2.`host`, with the port of every client of a `Rig`.
@@ -89,7 +89,7 @@ fn a_dialect_that_speaks_first_speaks_once_the_header_is_whole() {
         );
         let greeting = plain.connect().heard();
         assert!(!greeting.is_empty());
-        let mut rig = behind(Kind::Pickle, Limits::default(), Access::default());
+        let mut rig = proxied(Kind::Pickle, Limits::default(), Access::default());
         let peer = rig.connect();
         rig.send(&peer, &header[..header.len() - 1]);
         assert!(peer.heard().is_empty());
@@ -107,7 +107,7 @@ fn what_every_dialect_answers_is_the_same_after_a_header() {
             let mut plain = Rig::speaking(listening(), Mode::PLAIN, Limits::default(), Access::default());
             let alone = plain.connect();
             plain.send(&alone, says);
-            let mut rig = behind(kind, Limits::default(), Access::default());
+            let mut rig = proxied(kind, Limits::default(), Access::default());
             let proxied = comes(&mut rig, 1, says);
             for rig in [&mut plain, &mut rig] {
                 rig.pass(Duration::from_millis(1500));
@@ -183,7 +183,7 @@ fn a_header_that_is_not_whole_in_time_or_ends_early_is_no_connection() {
 #[test]
 fn the_share_of_connections_is_that_of_the_client_and_not_of_the_proxy() {
     let limits = Limits::default().with(|l| l.fixed.connections_max = 8);
-    let mut rig = behind(Kind::Line, limits, Access::default());
+    let mut rig = proxied(Kind::Line, limits, Access::default());
     let greedy: Vec<_> = (0..4).map(|_| comes(&mut rig, 1, b"PING\n")).collect();
     assert!(greedy.iter().all(|peer| peer.heard() == b"OK 0\n"));
     let fifth = comes(&mut rig, 1, b"PING\n");
@@ -207,7 +207,7 @@ fn the_share_of_connections_is_that_of_the_client_and_not_of_the_proxy() {
 fn connections_that_have_not_shown_a_client_count_among_all() {
     let limits = Limits::default().with(|l| l.fixed.connections_max = 3);
     let head_timeout = limits.live.head_timeout;
-    let mut rig = behind(Kind::Auto, limits, Access::default());
+    let mut rig = proxied(Kind::Auto, limits, Access::default());
     let silent = [0; 3].map(|_| rig.connect());
     assert!(is_refused(&rig.connect()) && rig.counters().turned_away == 1);
     rig.finish(&silent[0]);
@@ -228,7 +228,7 @@ fn connections_that_have_not_shown_a_client_count_among_all() {
 #[test]
 fn the_share_of_slots_is_that_of_the_client() {
     let limits = Limits::default().with(|l| l.fixed.slots = 4);
-    let mut rig = behind(Kind::Line, limits, Access::default());
+    let mut rig = proxied(Kind::Line, limits, Access::default());
     let upload = |rig: &mut Rig, host, name: &str| comes(rig, host, format!("PUT 100000 /{name}\nx").as_bytes());
     let greedy: Vec<_> = (0..3).map(|n| upload(&mut rig, 1, &format!("a{n}"))).collect();
     assert_eq!((rig.counters().slots_used, rig.counters().slots_waiting), (2, 1));
@@ -242,7 +242,7 @@ fn the_share_of_slots_is_that_of_the_client() {
 
 #[test]
 fn wrong_secrets_are_counted_for_the_client_that_shows_them() {
-    let mut rig = behind(Kind::Line, Limits::default(), Access::new(Some(b"s3cret".to_vec()), false));
+    let mut rig = proxied(Kind::Line, Limits::default(), Access::new(Some(b"s3cret".to_vec()), false));
     for _ in 0..=Limits::default().live.wrong_secrets_max {
         comes(&mut rig, 1, b"AUTH wrong\n");
     }

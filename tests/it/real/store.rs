@@ -17,12 +17,12 @@ use support::rig::STARTED_S;
 /// When every directory was changed.
 const FOLDER_MTIME: i64 = 1_600_000_000;
 /// No connection: operations of the test itself.
-const NOBODY: ConnId = ConnId::new(0, 0);
+const NO_CONNECTION: ConnId = ConnId::new(0, 0);
 
 impl StillPlatform {
     /// Gives the version that stands at `key` its number.
     pub(super) fn know(&mut self, key: &Key) {
-        self.os.get_mut().store().submit(NOBODY, None, Op::Run(Whole::Stat { key: key.clone() }));
+        self.os.get_mut().store().submit(NO_CONNECTION, None, Op::Run(Whole::Stat { key: key.clone() }));
         let mut found = None;
         wait_until("the version of a file", || {
             found = self.os.get_mut().store().next_completion();

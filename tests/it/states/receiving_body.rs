@@ -12,12 +12,12 @@ use super::{name_size, plain_rig, said, seconds, short_limits};
 
 #[test]
 fn a_refused_body_is_thrown_away_up_to_its_limit() {
-    for (len, goes_on) in [(100, true), (101, false)] {
+    for (len, continues) in [(100, true), (101, false)] {
         let mut rig = plain_rig();
         let peer = rig.connect();
         rig.send(&peer, format!("PUT {len} /../x\n{}PING\n", "a".repeat(len)).as_bytes());
         assert!(said(&peer).starts_with("ERR 400 "));
-        assert_eq!((said(&peer).ends_with("\nOK 0\n"), peer.is_closed()), (goes_on, !goes_on), "{len} bytes");
+        assert_eq!((said(&peer).ends_with("\nOK 0\n"), peer.is_closed()), (continues, !continues), "{len} bytes");
     }
 }
 

@@ -102,11 +102,11 @@ fn chunked(bytes: &[u8], io: &mut Io<'_>) -> Vec<u8> {
     let (mut out, mut rest) = (Vec::new(), bytes);
     while !rest.is_empty() {
         let most = if out.len() > 200 { rest.len() } else { io.rng.piece(rest.len()) };
-        let (piece, behind) = rest.split_at(most);
+        let (piece, after) = rest.split_at(most);
         out.extend(format!("{:x}\r\n", piece.len()).bytes());
         out.extend(piece);
         out.extend(b"\r\n");
-        rest = behind;
+        rest = after;
     }
     out.extend(b"0\r\n\r\n");
     out
@@ -334,7 +334,7 @@ impl Http {
         }
     }
 
-    fn go_on(&mut self, io: &mut Io<'_>) {
+    fn proceed(&mut self, io: &mut Io<'_>) {
         if self.script.is_empty() && self.awaited.is_empty() {
             let ends = if io.calm { self.reached >= CALM_GOALS } else { io.rng.chance(300) };
             if ends {
@@ -397,7 +397,7 @@ impl Client for Http {
             if response.field("Connection") == Some("close") {
                 return io.out.close();
             }
-            self.go_on(io);
+            self.proceed(io);
         }
     }
 

@@ -47,9 +47,9 @@ impl LengthPrefix {
                 let mut rest = &content[..];
                 Self::frame(format!("PUT {} /{key}", content.len()).as_bytes(), io);
                 while !rest.is_empty() {
-                    let (piece, behind) = rest.split_at(io.rng.piece(rest.len()));
+                    let (piece, after) = rest.split_at(io.rng.piece(rest.len()));
                     Self::frame(piece, io);
-                    rest = behind;
+                    rest = after;
                     if piece.len() == 1 && rest.len() > 100 {
                         Self::frame(rest, io);
                         rest = &[];
@@ -78,7 +78,7 @@ impl LengthPrefix {
                     let body = std::mem::take(body);
                     self.body = None;
                     self.errands.got(io, Some(&body));
-                    self.go_on(io);
+                    self.proceed(io);
                 }
                 Some(rest) => *left = rest,
             }
@@ -118,10 +118,10 @@ impl LengthPrefix {
             Some(Errand::Get { .. }) if code.as_deref() == Some("404") => self.errands.got(io, None),
             _ => self.errands.give_up(io),
         }
-        self.go_on(io);
+        self.proceed(io);
     }
 
-    fn go_on(&mut self, io: &mut Io<'_>) {
+    fn proceed(&mut self, io: &mut Io<'_>) {
         if !(io.calm || io.rng.chance(700)) || self.ask(io) == Plan::Done {
             io.out.close();
         }

@@ -144,7 +144,7 @@ impl Line {
         }
     }
 
-    fn go_on(&mut self, io: &mut Io<'_>) {
+    fn proceed(&mut self, io: &mut Io<'_>) {
         if !self.awaited.is_empty() && self.script.is_empty() {
             return;
         }
@@ -193,16 +193,12 @@ impl Client for Line {
                     return;
                 }
                 let bytes: Vec<u8> = io.inbox.drain(..len + trailer).collect();
-                let (content, behind) = bytes.split_at(len);
-                if trailer > 0 && !Self::trailer_is_right(behind, content) {
-                    io.model.wrong(format!(
-                        "line: {} is followed by {:?}",
-                        reply.line,
-                        String::from_utf8_lossy(behind)
-                    ));
+                let (content, after) = bytes.split_at(len);
+                if trailer > 0 && !Self::trailer_is_right(after, content) {
+                    io.model.wrong(format!("line: {} is followed by {:?}", reply.line, String::from_utf8_lossy(after)));
                 }
                 self.replied(&reply, content, io);
-                self.go_on(io);
+                self.proceed(io);
                 continue;
             }
             let Some(end) = io.inbox.iter().position(|byte| *byte == b'\n') else { return };
@@ -219,7 +215,7 @@ impl Client for Line {
                 }
                 (None, Some(_)) => {
                     self.replied(&reply, &[], io);
-                    self.go_on(io);
+                    self.proceed(io);
                 }
                 _ => return io.model.wrong(format!("line: this is no reply: {:?}", reply.line)),
             }

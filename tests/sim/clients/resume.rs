@@ -75,7 +75,7 @@ impl Upload {
     }
 
     /// What is said after `GO`; true if that is all.
-    fn go_on(&self, from: usize, io: &mut Io<'_>) -> bool {
+    fn proceed(&self, from: usize, io: &mut Io<'_>) -> bool {
         let len = self.content.len();
         let is_all = io.calm || from == len || io.rng.chance(400);
         let until = if is_all { len } else { io.rng.range(from as u64..=len as u64 - 1) as usize };
@@ -143,9 +143,9 @@ impl Resume {
                 Some(offset) => {
                     self.heard(offset, floor, io);
                     let Upload { token, content, .. } = self.upload();
-                    io.model.resumable.goes_on(token, offset, content.len() as u64, floor);
+                    io.model.resumable.resumes(token, offset, content.len() as u64, floor);
                     let from = (offset as usize).min(self.upload().content.len());
-                    let is_all = self.upload().go_on(from, io);
+                    let is_all = self.upload().proceed(from, io);
                     if is_all {
                         io.model.resumable.finishes(&self.upload().token);
                     }

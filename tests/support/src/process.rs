@@ -118,6 +118,6 @@ pub fn forget_peak(pid: u32) {
 /// A directory for one check, under `FILEWHARF_CHECK_DIR` or else `otherwise`: set it to measure
 /// another file system.
 pub fn dir(otherwise: &str) -> tempfile::TempDir {
-    let beneath = std::env::var_os("FILEWHARF_CHECK_DIR").unwrap_or_else(|| otherwise.into());
-    tempfile::tempdir_in(beneath).expect("a folder can be made there")
+    let parent = std::env::var_os("FILEWHARF_CHECK_DIR").unwrap_or_else(|| otherwise.into());
+    tempfile::tempdir_in(parent).expect("a folder can be made there")
 }

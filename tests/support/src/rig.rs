@@ -227,7 +227,7 @@ impl Rig {
     }
 
     /// Connections come only from these proxies.
-    pub fn behind(proxies: &str, listening: Listening, limits: Limits, access: Access) -> Self {
+    pub fn with_proxies(proxies: &str, listening: Listening, limits: Limits, access: Access) -> Self {
         let world = Rc::new(RefCell::new(Still::new(Mode::PLAIN)));
         let proxies = Some(proxies.parse().expect("networks"));
         let setup = Setup { limits, access, listeners: vec![ListenerSetup { listening, proxies, is_tls: false }] };

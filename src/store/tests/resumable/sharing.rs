@@ -27,8 +27,8 @@ fn an_upload_is_locked_while_another_store_is_attached_and_free_as_soon_as_that_
     assert_eq!(other.offset(ID), 300, "anyone may ask");
     assert_eq!(other.open_upload(f()).err(), Some(Failure::Locked));
     assert_eq!(other.remove(ID), Err(Failure::Locked));
-    let anew = new(Some(ID), hashed("another", Some(1)));
-    assert_eq!(other.open_upload(anew).err(), Some(Failure::Locked));
+    let again = new(Some(ID), hashed("another", Some(1)));
+    assert_eq!(other.open_upload(again).err(), Some(Failure::Locked));
     other.pass(25 * 3600);
     assert_eq!(one.offset(ID), 300, "only its owner lets it expire");
     one.save(file, 300).unwrap();

@@ -169,7 +169,7 @@ fn a_complete_upload_replaces_the_file_of_its_name() {
 /// The address of an upload is one that the proxy has, though the server does not know its path.
 #[test]
 #[ignore = "needs nginx, node, npm, python3, pip and a registry"]
-fn behind_nginx_uploads_stay_under_its_path() {
+fn uploads_through_nginx_stay_under_its_path() {
     let bench = Bench::new(&[]);
     let bytes = bench.file("f", 2_500_000);
     let (address, home) = (free_address(), bench.dir.path().join("here"));

@@ -311,5 +311,5 @@ fn attack(
         over.store(true, Ordering::Relaxed);
         is_over(target);
     });
-    println!("hostile: {what}: {} connections were opened anew", opened.load(Ordering::Relaxed));
+    println!("hostile: {what}: {} connections were opened again", opened.load(Ordering::Relaxed));
 }

@@ -64,10 +64,10 @@ fn chunked(bytes: &[u8], io: &mut Io<'_>) -> Vec<u8> {
     let mut rest = bytes;
     while !rest.is_empty() {
         let most = if out.len() > 200 { rest.len() } else { io.rng.piece(rest.len()) };
-        let (piece, behind) = rest.split_at(most);
+        let (piece, after) = rest.split_at(most);
         out.extend(format!("{:x}\n", piece.len()).bytes());
         out.extend(piece);
-        rest = behind;
+        rest = after;
     }
     out.extend(b"0\n");
     out

@@ -202,7 +202,7 @@ impl Admission {
         self.queue.next(|waiter| waiter.may_have_slot(&self.shares, self.slots_per_group))
     }
 
-    /// Gives a slot, if one is free, to the first request of the next group in turn, which is told:
+    /// Gives a slot, if one is free, to the first request of the next group in turn, which gets an event:
     /// [`Slot::granted`]. A group that has its share misses its turn.
     pub fn grant_next(&mut self, counters: &mut Counters) -> Option<ConnId> {
         if !self.may_grant() {

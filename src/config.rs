@@ -1,4 +1,4 @@
-//! What a server can be told: its limits, how it keeps files, what it shows its clients.
+//! The options of a server: its limits, how it keeps files, what it shows its clients.
 //!
 //! Nothing here reads a file or an argument: `cli` and the builder fill it in.
 #![warn(missing_docs)]

@@ -1,6 +1,6 @@
 //! Why things end: three vocabularies that are never mixed.
 //!
-//! [`Failure`] is told to the peer in its dialect, [`CloseReason`] to the log, [`StoreError`] to
+//! [`Failure`] is sent to the peer in its dialect, [`CloseReason`] to the log, [`StoreError`] to
 //! the operator. There is deliberately no `From<io::Error> for Failure`: `?` cannot turn a disk
 //! error into a protocol reply by accident.
 
@@ -166,7 +166,7 @@ numbered! {
         SlotTimeout = "slot-timeout",
         /// The file became shorter, or unreadable, while it was sent.
         SourceFailed = "source-failed",
-        /// The server was told to stop at once.
+        /// The server got the signal to stop at once.
         Stopped = "stopped",
         /// The peer moved fewer bytes than the minimum rate.
         TooSlow = "too-slow",
@@ -182,7 +182,7 @@ impl fmt::Display for CloseReason {
 /// A store operation that failed: what to tell the peer, and what to tell the operator.
 #[derive(Debug)]
 pub struct StoreError {
-    /// What the peer is told.
+    /// What the peer is sent.
     pub failure: Failure,
     /// The call that failed, for the log: `"openat2"`, `"fdatasync"`.
     pub site: &'static str,
@@ -196,7 +196,7 @@ impl StoreError {
         Self { failure, site, source: None }
     }
 
-    /// What really happened, for the log beside what the peer was told.
+    /// What really happened, for the log beside what the peer was sent.
     pub fn cause(&self) -> String {
         match &self.source {
             Some(source) => format!("{}: {source}", self.site),

@@ -91,7 +91,7 @@ const SWEEP_MIN: usize = 64;
 const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
 /// When one of the uploads of a client ends is not known: what waits for that tries again.
 const UPLOAD_RETRY: Duration = Duration::from_millis(100);
-/// Requests that are refused at once are told to come back at times that differ by this at most.
+/// Requests that are refused at once are asked to come back at times that differ by this at most.
 const JITTER_MS: u64 = 1024;
 
 /// Smallest amount that wakes a waiting transfer.

@@ -80,7 +80,7 @@ impl Hasher {
 pub struct Upload {
     /// First byte not yet handed to the store.
     next: u64,
-    /// Where the body ends, if its head told.
+    /// Where the body ends, if its head says it.
     end: Option<u64>,
     /// The most it may become.
     len_max: u64,

@@ -16,7 +16,7 @@ pub const NAME_IS_DIR: Failure = Failure::Conflict("a folder has that name");
 
 /// An upload has one length.
 pub const OTHER_LENGTH: Failure = Failure::Malformed("the length of an upload cannot change");
-/// It has come further than the length that is told now.
+/// It has come further than the length that is announced now.
 pub const LONGER_ALREADY: Failure = Failure::Malformed("the upload is longer than that already");
 
 /// A newer request took the upload over.
@@ -43,7 +43,7 @@ pub struct Put {
     pub mtime: Option<i64>,
     /// Compute the SHA-256 of the body on the way.
     pub hash: bool,
-    /// The SHA-256 of its content, where that is known. Announced by a peer that waits to be told: where the file of this
+    /// The SHA-256 of its content, where that is known. Announced by a peer that waits: where the file of this
     /// name has it already, and the length, nothing is received. Once all was received, it is kept with the file.
     pub sha256: Option<Box<[u8; 32]>>,
     /// Whether the peer waits for a reply before it sends the body.
@@ -148,12 +148,12 @@ pub enum Role {
 /// An upload to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewUpload {
-    /// `None`: the store makes one that cannot be guessed. An id that is there already is gone on with, if its name,
+    /// `None`: the store makes one that cannot be guessed. An id that is there already is resumed, if its name,
     /// its length and its wish for a digest are these, and made again if not.
     pub id: Option<UploadId>,
     /// Of this, `go_ahead` and `sha256` are not kept.
     pub put: Put,
-    /// What the client wants to be told again with the state of the upload, as it was written on the wire; at most
+    /// What the client wants to be sent again with the state of the upload, as it was written on the wire; at most
     /// [`NewUpload::METADATA_LEN_MAX`] bytes.
     pub metadata: Box<str>,
     /// One that is [`Role::Final`] has no length of its own: the store adds up those of its parts.

@@ -22,7 +22,7 @@ use crate::wire::line::hex;
 
 /// The rules do not permit it.
 pub const DENIED: Failure = Failure::Denied("this is not permitted here");
-/// What a caller that could prove itself is told in its place.
+/// The failure that a caller which could prove itself is sent in its place.
 pub fn denied(caller: &Caller) -> Failure {
     if caller.is_anybody() { Failure::Unauthorized } else { DENIED }
 }
@@ -96,7 +96,7 @@ impl Access {
         }
     }
 
-    /// True if a caller may be told what was found under this name.
+    /// True if a caller may learn what was found under this name.
     pub fn permits_found(&self, key: &Key, node: &Node, asking: &Asking<'_>) -> bool {
         let may_list = || self.rules().is_none_or(|rules| rules.may_list(asking.caller, asking.from, key));
         self.rights(asking.caller, asking.from, key).has(Rights::READ) || matches!(node, Node::Dir { .. }) && may_list()
@@ -144,7 +144,7 @@ impl Access {
 /// How an upload may get its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
-    /// Where nothing is, and nothing is told.
+    /// Where nothing is, and nothing is reported.
     Drop,
     /// Where nothing is.
     Create,
@@ -189,7 +189,7 @@ impl Rules {
         }
     }
 
-    /// `id`: that of an upload that may be gone on with.
+    /// `id`: that of an upload that may be resumed.
     fn permit_put(&self, mut put: Put, id: Option<UploadId>, asking: &Asking<'_>) -> Result<Put, Failure> {
         let way = self.upload_way(&put.key, asking)?;
         if put.len.zip(self.upload_len_max(asking.caller, asking.from, &put.key)).is_some_and(|(len, max)| len > max) {
@@ -203,7 +203,7 @@ impl Rules {
         match way {
             // That nothing has this name is checked when it gets it: one that can be resumed may be complete already.
             Way::Drop => {
-                // The same upload has the same name whenever it is gone on with.
+                // The same upload has the same name whenever it is resumed.
                 let seed = id.map_or_else(|| asking.seed(), |UploadId(id)| id.to_vec());
                 put.key = drop_name(&put.key, &seed)?;
                 // What permits the name that was asked for may be for that alone.
@@ -222,7 +222,7 @@ impl Rules {
         let rights = self.rights(asking.caller, asking.from, key);
         match (rights.has(Rights::CREATE), rights.has(Rights::REPLACE)) {
             (true, true) => Ok(Way::Either),
-            // Deeper, a directory that is there would be told from a file.
+            // Deeper, the answer would distinguish a directory that is there from a file.
             (true, false) if rights == Rights::CREATE => match parent(key.as_str()) {
                 // The directory of the rule itself has its name in another.
                 Some(dir)
@@ -276,11 +276,11 @@ impl Rules {
 fn is_permitted(command: &Command, rights: Rights, may_list: bool) -> bool {
     match command {
         Command::Get { .. } => rights.has(Rights::READ),
-        // What is there decides whether it may be told.
+        // What is there decides whether it may be shown.
         Command::Run(Whole::Stat { .. }) => rights.has(Rights::READ) || may_list,
         Command::List { .. } => may_list,
         Command::Run(Whole::Delete { .. }) => rights.has(Rights::DELETE),
-        // Whether it is there already would be told.
+        // The answer would say whether it is there already.
         Command::Run(Whole::MakeDir { .. }) => rights.has(Rights::CREATE) && rights != Rights::CREATE,
         _ => false,
     }

@@ -76,7 +76,7 @@ enum Destination {
 struct Job {
     remote: RemotePath,
     local: Local,
-    /// What the server told about the file, if it was asked.
+    /// What the server answered about the file, if it was asked.
     entry: Option<Entry>,
 }
 

@@ -71,7 +71,7 @@ limits! {
     live request_bytes_max: u64 = 1 << 40, Bytes(0), "max-size": "Largest upload, in bytes (K, M, G, T are powers of 1024)";
     /// Lowered at start where descriptors do not permit it.
     fixed connections_max: usize = 10_000, Count(1), "max-connections": "Connections open at once";
-    /// Connections beyond `connections_max` that are kept until their first line has come, to be told "busy" in
+    /// Connections beyond `connections_max` that are kept until their first line has come, to be answered "busy" in
     /// the protocol of that line; any more are reset.
     fixed turned_away_max: usize = 64, Count(0);
     /// Time for that line.
@@ -97,7 +97,7 @@ limits! {
         "client-upload-rate": "Bytes per second that one client may send; 0: no bound";
     live client_download_bytes_per_s: u64 = 0, Bytes(0),
         "client-download-rate": "Bytes per second that one client may receive; 0: no bound";
-    /// Clients that are told apart at a time where what each does is counted; any more are taken for one.
+    /// Clients that are distinguished at a time where what each does is counted; any more are taken for one.
     fixed client_groups_max: usize = 4096, Count(0);
     /// Wrong secrets on one connection that are answered without delay.
     live wrong_secrets_free: u8 = 4, Count(0);
@@ -115,9 +115,9 @@ limits! {
     /// Addresses that are remembered for wrong secrets. Where there are more, IPv6 networks of one /48 count together, and
     /// those with the fewest wrong secrets are forgotten.
     fixed wrong_secret_addresses_max: usize = 4096, Count(0);
-    /// Passwords that wait for the worker that checks them; one more is told "busy" at once.
+    /// Passwords that wait for the worker that checks them; one more is answered "busy" at once.
     fixed password_checks_max: usize = 32, Count(0);
-    /// One more is told "busy" at once.
+    /// One more is answered "busy" at once.
     fixed slot_queue_max: usize = 4096, Count(0), "slot-queue": "Requests waiting for a slot";
     fixed chunk_bytes: usize = 64 * KIB, Bytes(1), "chunk-size": "Size of one chunk";
     /// The operations of one connection are counted in a byte.

@@ -14,7 +14,7 @@
 //!
 //! It never holds more of a message than a request may have, never stores a part of one, never
 //! closes while it understands its peer (the old client then spins), and continues no further once
-//! a header is none: then the peer is told why, and the connection ends.
+//! a header is none: then the peer is sent the reason, and the connection ends.
 //!
 //! One file, although it is long: options, refusals, limits and states of the dialect are read together.
 

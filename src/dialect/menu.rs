@@ -17,7 +17,7 @@
 //! Nothing has a delimiter and each client reads each message with one `recv`, so what we say is
 //! never glued: between a name and its content lies a pause. `wire::menu` tells where words and
 //! names end. A text ends in silence, since its client keeps the connection open for the reply;
-//! media end with the stream. What cannot be told apart is refused and never stored under a
+//! media end with the stream. What cannot be distinguished is refused and never stored under a
 //! guessed name of text. Errors are said where the client expects a prompt, a name or a reply.
 //!
 //! One file, although it is long: options, refusals, limits and states of the dialect are read together.
@@ -110,7 +110,7 @@ enum Exchange {
     Named(u64),
 }
 
-/// What the client is told before or after it names its file.
+/// What the client is sent before or after it names its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Prompt {
     None,

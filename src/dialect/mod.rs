@@ -51,7 +51,7 @@ table::dialects! {
 const _: () = assert!(Kind::ALL.len() <= Counters::DIALECTS_MAX);
 
 impl Listening {
-    /// The protocol for a connection above the limit that must send something before it can be told so: which
+    /// The protocol for a connection above the limit that must send something before it can be refused: which
     /// dialect it speaks is not known, or its request would meet a closed connection and the answer be lost.
     pub fn turn_away(&self, limits: &Limits) -> Option<AnyProtocol> {
         let (http, is_http) = match self {

@@ -115,7 +115,7 @@ enum Exchange {
     Over,
 }
 
-/// How count and name were told apart.
+/// How count and name were separated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum CountSource {
     Certain,
@@ -230,7 +230,7 @@ impl NameChoice {
         Action::Close(CloseReason::Refused)
     }
 
-    /// A client that can be told nothing else sees a reset, not a success.
+    /// A client that can be sent no error sees a reset, not a success.
     fn refuse(&mut self, failure: Failure, context: &mut Context<'_>) -> Action {
         context.refused = Some(failure);
         self.exchange = Exchange::Over;

@@ -50,7 +50,7 @@ pub fn raise_descriptor_limit() -> usize {
     getrlimit(Resource::Nofile).current.map_or(1 << 20, |soft| usize::try_from(soft).unwrap_or(usize::MAX))
 }
 
-/// Makes the allocator of this process keep little memory that is free, where it can be told.
+/// Makes the allocator of this process keep little memory that is free, where the allocator has such an option.
 pub fn keep_little_memory() {
     sys::keep_little_memory();
 }

@@ -138,12 +138,12 @@ impl<S> Connections<S> {
         self.shares.add(ClientAddress::of(peer), limits)
     }
 
-    /// One that was admitted before its client was known is only told that it is refused.
+    /// One that was admitted before its client was known is only sent the refusal.
     pub(super) const fn turn_away(&mut self) {
         self.admitted -= 1;
     }
 
-    /// Connections that are only told that they are refused.
+    /// Connections that are only sent the refusal.
     pub(super) fn turned_away(&self) -> usize {
         self.slab.len() - self.admitted
     }

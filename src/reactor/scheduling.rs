@@ -51,7 +51,7 @@ impl InteractiveLoad {
 
 #[derive(Debug)]
 pub(super) struct Scheduler {
-    /// Still ready, out of budget, or told something: these run in the next turn.
+    /// Still ready, out of budget, or with a new event: these run in the next turn.
     pub run_queue: VecDeque<ConnId>,
     /// Bulk transfers that are ready.
     pub bulk: BulkQueue,

@@ -1,7 +1,7 @@
 //! Which connection is attached to which upload: at most one, so that no byte of an older request is written behind the
 //! back of a newer one.
 //!
-//! A newer request takes over: the older connection is told, saves what it has received, and lets go; the newer
+//! A newer request takes over: the older connection is asked to, saves what it has received, and detaches; the newer
 //! waits for that. Of several that wait, the newest continues. Bookkeeping only; the reactor does what is noted here.
 
 use std::collections::BTreeMap;
@@ -29,9 +29,9 @@ struct Holder {
 /// How far a connection is with its upload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Hold {
-    /// Its operation is at the store: there is nothing yet that it could let go of.
+    /// Its operation is at the store: there is nothing yet that it could detach from.
     Opening,
-    /// The same; it is told as soon as it is attached.
+    /// The same; it is asked as soon as it is attached.
     OpeningForAnother,
     Attached,
 }
@@ -39,7 +39,7 @@ enum Hold {
 /// What the reactor is to do.
 #[derive(Debug)]
 pub(super) enum Due {
-    /// The connection is to let go of its upload.
+    /// The connection is to detach from its upload.
     Supersede(ConnId),
     /// The operation may run.
     Submit(ConnId, Op),
@@ -149,7 +149,7 @@ impl UploadLocks {
         }
     }
 
-    /// True if a connection may have to be told about: see [`UploadLocks::driven`].
+    /// True if a connection may have to be reported: see [`UploadLocks::driven`].
     pub(super) fn holds(&self, conn: ConnId) -> bool {
         !self.held.is_empty() && self.held.contains_key(&conn)
     }

@@ -45,7 +45,7 @@ pub use error::{LimitError, ServerError};
 pub use handle::Handle;
 pub use listen::{Listen, ListenError};
 
-/// Where a server listens that is not told where.
+/// Where a server listens without an option.
 pub const DEFAULT_ADDRESS: &str = "127.0.0.1:7070";
 const LOOP_FAILED: &str = "the event loop failed";
 const NO_THREAD: &str = "cannot start a thread";
@@ -170,7 +170,7 @@ impl Builder {
     }
 
     /// Instead of a certificate that was given, make one at the first start, and keep it and its key in this
-    /// directory. Clients must be told to trust it.
+    /// directory. Clients must be configured to trust it.
     pub fn tls_self_signed(mut self, dir: impl AsRef<Path>) -> Self {
         self.tls.self_signed = Some(dir.as_ref().to_owned());
         self

@@ -1,4 +1,4 @@
-//! What a state can be told and asked. Each state implements this in a file of its own; what most states do is the
+//! The events and questions of a state. Each state implements this in a file of its own; what most states do is the
 //! default. [`in_state`] is the one place that tells the states apart.
 
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! Driving a session: what it is told, and what it then wants.
+//! Driving a session: its events, and what it then wants.
 
 use crate::error::CloseReason;
 use crate::session::Session;

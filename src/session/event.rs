@@ -1,4 +1,4 @@
-//! What a session is told: one event for each thing that can happen to a connection.
+//! The events of a session: one for each thing that can happen to a connection.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub enum Event<'a> {
     Ended,
     /// The encryption has not ended with the stream: that is an end only where nothing was under way.
     CutShort(&'a str),
-    /// The socket failed: the peer cannot be told.
+    /// The socket failed: the peer cannot be sent an error.
     Lost(&'a str),
     /// Nothing more can be done for the peer, though it may have sent all it wanted.
     GivenUp(&'a str),
@@ -67,7 +67,7 @@ pub enum Event<'a> {
     Unpaced,
     /// What it moves counts for the rate that the rules permit now.
     RulesChanged,
-    /// The server has drained: an idle connection is closed. Until then a request was told that the server is ending.
+    /// The server has drained: an idle connection is closed. Until then requests were refused as the server ends.
     Drained,
     /// The server stops.
     Stopped,

@@ -12,7 +12,7 @@
 //!   shown to [`Session::consume`]; else at most [`Session::intake`] new ones are appended, and told as
 //!   [`Event::Arrived`] before. `consume` is called until it waits; [`Session::hold`] keeps what is left.
 //! * For [`Want::Send`], the bytes of the [`Session::outbox`] go before those of a file.
-//! * For [`Want::Slot`], [`Event::AsksForSlot`] is told, and once nothing is at the store ([`Session::has_ops`]),
+//! * For [`Want::Slot`], [`Event::AsksForSlot`] is given, and once nothing is at the store ([`Session::has_ops`]),
 //!   [`Session::ask_for_slot`] is called.
 //! * Before bytes move and before a slot is asked for, the bucket that [`Session::paced_by`] names must admit it; its
 //!   bytes and operations count for the client [`Session::group`].
@@ -201,7 +201,7 @@ impl Session {
         self.advance(cx, |state, common, cx| in_state!(state, state => state.received_eof(common, cx)));
     }
 
-    /// Nothing more can be done for the peer, though it may have sent all it wanted: to one that is told nothing, a
+    /// Nothing more can be done for the peer, though it may have sent all it wanted: to one that gets no answer, a
     /// plain end would mean success.
     fn given_up(&mut self, cause: &str, cx: &mut Cx<'_>) {
         self.cut_off(CloseReason::Internal, cause, true, cx);

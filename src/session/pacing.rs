@@ -129,7 +129,7 @@ impl Common {
         }
     }
 
-    /// True if a client of this dialect can be told to try again later. Others have to wait.
+    /// True if a client of this dialect can be asked to try again later. Others have to wait.
     pub(super) fn can_refuse(&self) -> bool {
         self.dialect.kind().traits().legacy_address.is_none()
     }

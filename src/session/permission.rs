@@ -111,7 +111,7 @@ impl Common {
         }
     }
 
-    /// What the caller may be told of an answer; or what follows if that is nothing.
+    /// What the caller may be sent of an answer; or what follows if that is nothing.
     pub(super) fn filter(&self, asked: Command, outcome: Outcome, cx: &Cx<'_>) -> Result<Outcome, Step> {
         match (asked, outcome) {
             (Command::Run(Whole::Stat { key }), Outcome::Answered(Answer::Found(node)))

@@ -1,4 +1,4 @@
-//! What the log and the counters are told of each request, once it has ended. Writes nothing itself.
+//! What the log and the counters get of each request, once it has ended. Writes nothing itself.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -36,7 +36,7 @@ impl Report {
 /// Why a request did not succeed.
 #[derive(Debug)]
 pub struct RequestError {
-    /// What the peer was told, or would have been told.
+    /// What the peer was sent, or would have been sent.
     pub failure: Failure,
     /// What really happened, for the operator.
     pub cause: Cow<'static, str>,

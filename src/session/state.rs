@@ -151,7 +151,7 @@ pub enum Opening {
 pub enum Executing {
     /// It is told.
     Tell,
-    /// It is told less what the caller may not see: the answer to this listing, or question.
+    /// It is sent without what the caller may not see: the answer to this listing, or question.
     Filter(Box<Command>),
     /// It has the name of an upload that a command is about.
     Check(Box<Check>),
@@ -240,10 +240,10 @@ pub enum PartFate {
     Remove,
 }
 
-/// What follows when it has let go.
+/// What follows when it is detached.
 #[derive(Debug)]
 pub enum AfterSaving {
-    /// The part came in full: the dialect is told how far the upload is.
+    /// The part came in full: the dialect is informed how far the upload is.
     Answer,
     Refuse(Failure, Cow<'static, str>),
     /// The request was answered without receiving a part.

@@ -14,7 +14,7 @@ pub struct Peer {
     pub address: SocketAddr,
     /// What it speaks, as far as that is known.
     pub speaks: Kind,
-    /// False for a connection that is only told that it is turned away.
+    /// False for a connection that is only sent that it is turned away.
     pub is_admitted: bool,
     /// True if it counts among the connections of its client's address.
     pub has_share: bool,

@@ -49,7 +49,7 @@ pub enum NameEnd {
     At(usize),
     /// More bytes are needed to tell, or silence.
     Open,
-    /// It cannot be told.
+    /// It cannot be known.
     Never,
 }
 

@@ -1,5 +1,5 @@
 //! The grammar of `name-choice` requests: `COUNT NAME : CHOICE` without any blank, and without an
-//! end. Where a request ends, and where its count ends and its name begins, is told from what the
+//! end. Where a request ends, and where its count ends and its name begins, is decided by what the
 //! two kinds of clients can have sent.
 
 use std::ops::Range;

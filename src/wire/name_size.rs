@@ -208,7 +208,7 @@ fn name_reach(front: &[u8]) -> (usize, Edge) {
 }
 
 /// Cuts a stream that has ended into several files, each with its head: clients that keep the
-/// connection between files are told apart by silences, but a network may have swallowed them. All
+/// connection between files are distinguished by silences, but a network may have swallowed them. All
 /// digits after the first blank are the size here, but in the last file: an upload that was cut
 /// must not be taken for several small ones.
 pub fn chain(stream: &[u8]) -> Option<Vec<(Key, Vec<u8>)>> {

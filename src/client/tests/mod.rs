@@ -32,7 +32,7 @@ fn impatient(fake: &Fake) -> Client {
         .expect("the fake server answers")
 }
 
-/// Notes what it is told.
+/// Records its calls.
 #[derive(Default)]
 struct Notes {
     totals: Vec<u64>,

@@ -150,7 +150,7 @@ impl ResponseMeta {
         self.cors.write(context.out);
         match (self.keep_alive, self.version) {
             (false, _) => context.out.extend_from_slice(b"Connection: close\r\n"),
-            // RFC 9112 §9.3: an HTTP/1.0 client must be told that its keep-alive is granted.
+            // RFC 9112 §9.3: the reply must say to an HTTP/1.0 client that its keep-alive is granted.
             (true, Version::Http10) => context.out.extend_from_slice(b"Connection: keep-alive\r\n"),
             (true, Version::Http11) => {}
         }

@@ -29,7 +29,7 @@ pub(super) enum Purpose {
     Whole,
     /// It is too long for that: only its beginning is held.
     Shown,
-    /// It could not be kept, and its peer has been told.
+    /// It could not be kept, and its peer has been sent an error.
     Lost,
 }
 

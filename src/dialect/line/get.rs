@@ -12,7 +12,7 @@ pub(super) struct GetExchange {
     pub(super) key: Key,
     pub(super) range: Option<ByteRange>,
     pub(super) only: Option<OnlyIf>,
-    /// `digest=1`: the digest of the file is told, where it is known.
+    /// `digest=1`: the digest of the file is sent, where it is known.
     pub(super) tells_digest: bool,
     pub(super) trailer: Trailer,
 }

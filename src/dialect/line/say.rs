@@ -26,7 +26,7 @@ pub fn refuse(failure: Failure, key: Option<&Key>, context: &mut Context<'_>, th
 /// Room for the longest line about an open file, so that its text is made in one piece.
 const OPENED_LEN_MAX: usize = 264;
 
-/// `digest` is that of the whole file, where it is to be told.
+/// `digest` is that of the whole file, where it is to be sent.
 pub(super) fn say_opened(
     range: &Range<u64>,
     asked: Option<&Range<u64>>,

@@ -35,7 +35,7 @@ pub(super) enum Framing {
     TrailerLine,
     /// Nothing: all was read.
     Ended,
-    /// Nothing before the client was told `GO`; then a body of this many bytes, or of chunks.
+    /// Nothing before the client was sent `GO`; then a body of this many bytes, or of chunks.
     NotBegun(Option<u64>),
 }
 
@@ -53,7 +53,7 @@ impl PutExchange {
         if self.has_trailer { Framing::TrailerLine } else { Framing::Ended }
     }
 
-    /// The client was told to continue after this many bytes.
+    /// The client was sent `GO` with this offset.
     pub(super) fn go(&mut self, offset: u64) {
         self.framing = match self.framing {
             Framing::NotBegun(None) => Framing::ChunkLine,

@@ -30,7 +30,7 @@ impl Line {
             },
         };
         let has_trailer = request.options.contains(&("trailer", "sha256"));
-        // With these the client sends nothing before it is told GO.
+        // With these the client sends nothing before it gets GO.
         let waits = request.options.iter().any(|(name, _)| matches!(*name, "resume" | "if-differs"));
         let framing = match framing {
             Framing::Counted(len) if waits => Framing::NotBegun(Some(len)),

@@ -111,7 +111,7 @@ impl Listeners {
             self.reserve = reserve();
             return false;
         }
-        // With a reset: to a client that is told nothing a plain end means success.
+        // With a reset: to a client that gets no answer a plain end means success.
         let shed = self.accept(listener).map(|(mut stream, _)| stream.reset_on_drop()).is_ok();
         self.reserve = reserve();
         shed

@@ -29,7 +29,7 @@ impl Behavior for Executing {
             (Ok(outcome), Self::Tell) => outcome,
             // An operation of the request before this one.
             (Ok(_), executing) => return Step::stay(executing),
-            // What is to be joined is told as the store would.
+            // What is to be joined is reported as by the store.
             (Err(error), Self::Check(check)) if error.failure == Failure::NotFound && check.is_join() => {
                 return Step::refuse(NO_PART, NO_PART.words());
             }

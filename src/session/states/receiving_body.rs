@@ -193,7 +193,7 @@ impl Receiving {
         }))
     }
 
-    /// An upload is open to be gone on with: the dialect decides whether its part is received.
+    /// An upload is open to be resumed: the dialect decides whether its part is received.
     pub(super) fn resume(
         resumed: Resumed,
         ends: Ends,
@@ -240,7 +240,7 @@ impl Receiving {
                 common.fail_inside("a part of an upload that cannot take one", cx)
             }
             (action, None, _) => Step::Obey(action),
-            // The next request may continue with this very upload: it begins when this one has let go.
+            // The next request may continue with this very upload: it begins when this one is detached.
             (action, Some(file), _) => {
                 common.data.ops.push_back(Op::EndPart { file, end: PartEnd::Keep });
                 Step::enter(Box::new(Saving::Ending(AfterSaving::Obey(action, id))))
@@ -302,7 +302,7 @@ impl Receiving {
         Step::enter(FinishingWrites(self))
     }
 
-    /// Nothing of the upload stays but the parts of one that can be resumed; the peer is told. Its body may still be
+    /// Nothing of the upload stays but the parts of one that can be resumed; the peer gets an error. Its body may still be
     /// on its way.
     pub(super) fn fail(
         self: Box<Self>,

@@ -75,7 +75,7 @@ impl Saving {
 }
 
 impl AfterSaving {
-    /// The connection has let go.
+    /// The connection is detached.
     fn follow(self, done: Completion, common: &mut Common, cx: &mut Cx<'_>) -> Step {
         common.give_back(done.chunk, cx);
         match (self, done.result) {

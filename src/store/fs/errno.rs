@@ -1,4 +1,4 @@
-//! From the kernel's error numbers to what a peer is told and what the operator reads.
+//! From the kernel's error numbers to what a peer is sent and what the operator reads.
 //!
 //! One table for reading and one for changing, because the same number means different things.
 //! Failures of the disk are logged here, ordinary refusals are not.
@@ -67,7 +67,7 @@ pub(crate) fn broken(site: &'static str, path: &str, errno: Errno) -> StoreError
     report(inside(errno), site, path, errno)
 }
 
-/// What a peer is told of a failure of the disk.
+/// What a peer is sent for a failure of the disk.
 pub(crate) fn inside(errno: Errno) -> Failure {
     match errno {
         full if is_full(full) => Failure::NoSpace,

@@ -1,6 +1,6 @@
 //! What the kernel tells about changes of files and directories (inotify(7)), in words of our own.
 //!
-//! An event is in the queue before the call that made it returns, in whatever process. Not told of are
+//! An event is in the queue before the call that made it returns, in whatever process. Not reported are
 //! stores through a mapping. Nothing here decides what an event means, and nothing here waits.
 
 use std::os::fd::BorrowedFd;

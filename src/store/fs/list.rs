@@ -137,7 +137,7 @@ impl FileSystem {
         let unlisted = gather.unlisted();
         let (names, complete) = gather.finish();
         let window = Arc::new(Window { dir: id, times, after: after.into(), names, complete, unlisted });
-        // Where other machines make changes, times are told of late.
+        // Where other machines make changes, times are reported late.
         let is_local = if self.mounts.of(path).is_some() { linux::is_local(dir) } else { self.caps.local };
         if is_local && times.are_past(now) && Times::of(&look()?) == times {
             self.windows.keep(Arc::clone(&window));

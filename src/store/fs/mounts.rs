@@ -86,7 +86,7 @@ impl Mounts {
         let mut list = lock(list);
         // Asked in any case: it tells each change once.
         let has_changed = list.has_changed();
-        // That a directory was renamed in which something is mounted is not told.
+        // The rename of a directory in which something is mounted is not reported.
         if !has_changed && list.root.as_ref() == Some(&root) && !self.are_any.load(Ordering::Acquire) {
             return Vec::new();
         }

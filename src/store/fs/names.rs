@@ -78,7 +78,7 @@ impl Bounds {
 pub(crate) enum Type {
     File,
     Dir,
-    /// A link, or not told.
+    /// A link, or not known.
     Other,
 }
 

@@ -36,7 +36,7 @@ pub(crate) fn meta(stat: &Stat) -> Meta {
     Meta { len: len(stat), mtime: stat.st_mtime, etag: etag(stat), sha256: None }
 }
 
-/// What a peer is told about it; `None` for what does not exist for peers.
+/// What a peer is sent about it; `None` for what does not exist for peers.
 pub(crate) fn node(stat: &Stat) -> Option<Node> {
     match kind(stat) {
         Kind::File => Some(Node::File(meta(stat))),

@@ -245,7 +245,7 @@ impl Reading {
             if matches!(name, "." | "..") || is_reserved(name.as_bytes()) || has_control(name) {
                 continue;
             }
-            // Where the kind is not told, a name is tried as either.
+            // Where the kind is not known, a name is tried as either.
             let kind = entry.file_type();
             let is_after = |after: Option<&str>| after.is_some_and(|after| name > after);
             if matches!(kind, FileType::RegularFile | FileType::Unknown) && is_after(files_after) {

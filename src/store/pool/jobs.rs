@@ -92,7 +92,7 @@ pub(crate) struct Finished {
 #[derive(Debug)]
 pub(crate) struct Pending {
     pub(crate) client: Option<GroupId>,
-    /// Told once `syncs` are done.
+    /// Reported once `syncs` are done.
     pub(crate) finished: Finished,
     pub(crate) syncs: PendingSyncs,
     pub(crate) volume: Arc<Volume>,

@@ -119,7 +119,7 @@ impl Pool {
         }
     }
 
-    /// Does an operation; `None` where its end is told once what it has changed is synced.
+    /// Does an operation; `None` where its end is reported once what it has changed is synced.
     fn served(
         &self,
         volume: Arc<Volume>,

@@ -92,7 +92,7 @@ impl Quotas {
         if !self.is_used() {
             return Ok(None);
         }
-        // Without a length, a quota that is full is told at once.
+        // Without a length, a quota that is full is reported at once.
         let (mut books, mut charges, bytes) = (self.books(), Charges::new(), len.unwrap_or(1));
         books.reserve(key.as_str(), bytes, &mut charges, &sum(parts)).map_err(refused)?;
         Ok(self.holding(charges, bytes))

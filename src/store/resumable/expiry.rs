@@ -196,7 +196,7 @@ impl Pass {
         let folder = Arc::clone(&self.folder);
         let now_s = self.now_ns / 1_000_000_000;
         uploads.with_record(&folder, id, |found| {
-            // A connection may have gone on with it meanwhile.
+            // A connection may have resumed it meanwhile.
             let is_attached = lock(&uploads.index).attached(id).is_some();
             if is_attached || uploads.check_unowned(&folder, id, &found).is_err() {
                 return Ok(());

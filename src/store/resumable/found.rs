@@ -1,4 +1,4 @@
-//! What a record says to a reader, and what of it may be told.
+//! What a record says to a reader, and what of it may be reported.
 
 use std::os::fd::{AsFd as _, OwnedFd};
 
@@ -147,7 +147,7 @@ impl ResumableUploads {
         state?.ok_or_else(not_found)
     }
 
-    /// True if an offset in this checkpoint may be told as it is.
+    /// True if an offset in this checkpoint may be reported as it is.
     fn is_believed(&self, id: UploadId, checkpoint: &Checkpoint) -> bool {
         let is_synced = checkpoint.offset == 0 || checkpoint.durability == Durability::Durable;
         !self.fs.durable || is_synced && self.durable_up_to(id, checkpoint) >= checkpoint.sequence

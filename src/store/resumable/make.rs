@@ -138,7 +138,7 @@ impl ResumableUploads {
         let failed = |site| move |errno| self.kept_error(site, header.put.key.as_str(), errno);
         let making = self.fs.shared.then(|| folder.lock_making()).transpose().map_err(failed("flock CLOCK"))?;
         let cleared = self.with_record(folder, id, |found| {
-            // Since this process has looked, another may have made the very same, and told of it.
+            // Since this process has looked, another may have made the very same, and reported it.
             if self.fs.shared && self.is_wanted(&found, &header.put) {
                 return Err(StoreError::refused(Failure::Locked, "made by another process"));
             }

@@ -9,7 +9,7 @@
 //! | `held` | what they hold of quotas |
 //! | `attachment` | the right of one connection to write |
 //! | `journal` | writes to a record |
-//! | `make`, `open` | new uploads, and those that are gone on with |
+//! | `make`, `open` | new uploads, and those that are resumed |
 //! | `join` | uploads that are joined from others |
 //! | `found` | what a record says to a reader |
 //! | `part` | checkpoints, and the end of a part |

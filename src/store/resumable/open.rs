@@ -24,7 +24,7 @@ use crate::upload::{
     DigestState, JOINED, LONGER_ALREADY, NewUpload, OTHER_LENGTH, Role, UploadId, UploadRef, UploadStage, UploadState,
 };
 
-/// What a connection is told, and what it writes to.
+/// What a connection is sent, and what it writes to.
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) state: UploadState,

@@ -22,7 +22,7 @@ impl Owner {
             let digest: [u8; 32] = Sha256::digest(process::machine_name()).into();
             first_half(digest)
         });
-        // Where boots are not told apart, each process counts as one: then nothing is taken for safe that is not.
+        // Where boots are not distinguished, each process counts as one: then nothing is taken for safe that is not.
         let boot = process::boot_id().unwrap_or_else(|| {
             let number = u128::from(process::unix_time()) << 64 | u128::from(process);
             number.to_be_bytes()

@@ -30,8 +30,8 @@
 //!
 //! The order of the steps, each of which is durable before the next where the store promises durability:
 //!
-//! * **made**: part and record, the directory; only then is the id told.
-//! * **saved**: the part; the checkpoint with the offset. Only then is the offset told.
+//! * **made**: part and record, the directory; only then is the id sent.
+//! * **saved**: the part; the checkpoint with the offset. Only then is the offset sent.
 //! * **commit**: the part; a checkpoint "being committed"; the part is renamed to its final name; that directory. A
 //!   checkpoint "complete" follows, for which nothing waits.
 //! * **removed**: the record; the part.

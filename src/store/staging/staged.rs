@@ -55,7 +55,7 @@ impl Staged {
 
     /// Every later step is refused too: what is in the file cannot be known any more.
     pub(crate) fn check(&self) -> Result<(), StoreError> {
-        // Of two pieces at two workers, the second may be heard of first: the peer is told the same.
+        // Of two pieces at two workers, the second may be reported first: the peer is sent the same.
         self.failed.get().map_or(Ok(()), |failure| Err(StoreError::refused(*failure, "an earlier write failed")))
     }
 

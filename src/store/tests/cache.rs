@@ -199,7 +199,7 @@ fn two_names_of_one_file_do_not_stand_in_each_others_way() {
     assert_eq!(bench.read("b").unwrap(), b"newest");
 }
 
-/// A file was forgotten for a change of its own, and everything for another one told of in the same
+/// A file was forgotten for a change of its own, and everything for another one reported in the same
 /// breath: the watch of the first was never ended.
 #[test]
 fn what_is_forgotten_is_not_watched_any_more() {

@@ -1,7 +1,7 @@
 //! Builds the values of a message: Python's own stack machine, less everything that makes objects.
 //!
 //! Values lie in one row and name each other by place, so a list may still grow after it was put
-//! into another. Only when STOP is reached can be told how deep and how heavy the whole is, and
+//! into another. Only when STOP is reached is it known how deep and how heavy the whole is, and
 //! whether it contains itself; that walk has a stack of its own, which is as short as the depth.
 
 use std::collections::HashMap;

@@ -8,7 +8,7 @@ use rustix::net::SendFlags;
 
 use crate::platform::SendFile;
 
-/// A peer that went away is told of by an error only.
+/// A peer that went away is reported by an error only.
 #[cfg(not(target_vendor = "apple"))]
 const NO_SIGNAL: SendFlags = SendFlags::NOSIGNAL;
 /// Not to be had for one call there; programs in Rust ignore that signal.

@@ -224,7 +224,7 @@ pub fn make_self_signed(dir: &Path, names: Vec<String>, now_s: u64) -> Result<Ow
 }
 
 impl OwnCertificate {
-    /// As clients are told it.
+    /// As clients write it.
     pub fn fingerprint(&self) -> String {
         let digits: String = Sha256::digest(&self.0).iter().map(|byte| format!("{byte:02x}")).collect();
         format!("sha256:{digits}")

@@ -45,7 +45,7 @@ enum Stage {
     Open(Box<UnbufferedServerConnection>),
     /// Another thread continues with the handshake: it comes back from there with all that the session holds.
     Lent(Receiver<TlsSession>),
-    /// The client has broken the rules, and was told.
+    /// The client has broken the rules, and was sent an alert.
     Failed,
 }
 

@@ -196,7 +196,7 @@ impl ProducesTickets for Ticketer {
         true
     }
 
-    /// What clients are told: tickets are taken for one period after that in which they were made.
+    /// The lifetime that clients are sent: tickets are taken for one period after that in which they were made.
     fn lifetime(&self) -> u32 {
         u32::try_from(2 * PERIOD_S).unwrap_or(u32::MAX)
     }

@@ -1,5 +1,5 @@
 //! Power cuts: a disk of which only what was synced is sure to stay, put together in many ways at each sync, and
-//! served again. Nothing that was told may be lost.
+//! served again. Nothing that was reported may be lost.
 use super::*;
 use rustix::io::Errno;
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use std::sync::Mutex;
 
 type Files = BTreeMap<String, Vec<u8>>;
 
-/// What a client was told last of one upload.
+/// What a client was sent last of one upload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Told {
     Nothing,

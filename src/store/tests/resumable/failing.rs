@@ -1,4 +1,4 @@
-//! Syncs that fail, each with what may be told then: never an offset that is not safe.
+//! Syncs that fail, each with what may be reported then: never an offset that is not safe.
 use super::*;
 use crate::platform::Health;
 use crate::store::mutex::lock;

@@ -1,4 +1,4 @@
-//! Uploads that can be resumed: what is told, what is on the disk, and what is left when anything fails.
+//! Uploads that can be resumed: what is reported, what is on the disk, and what is left when anything fails.
 #[cfg(target_os = "linux")]
 mod cuts;
 mod ends;

@@ -112,8 +112,8 @@ pub(super) fn fits(interop: Interop, part: Option<u64>, left: Option<u64>) -> bo
     }
 }
 
-/// A client that has sent the length it announced believes it is done, also one that never says so: what it is told
-/// is stored must be there. One that says so afterwards, with an empty part, is told the same again.
+/// A client that has sent the length it announced believes it is done, also one that never says so: what it is answered
+/// is stored must be there. One that says so afterwards, with an empty part, is answered the same again.
 fn ends(interop: Interop) -> Ends {
     if interop.completes_now() { Ends::WithThisPart } else { Ends::AtItsLength }
 }

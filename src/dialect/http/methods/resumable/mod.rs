@@ -246,7 +246,7 @@ impl Handler for Resumable {
         let status = match (failure, self.intent) {
             (PART_MISMATCH, _) if self.variant == Variant::Tus => 460,
             (PART_MISMATCH, _) => 400,
-            // Clients give up what they are told 429 of, or another error where they ask.
+            // Clients give up what they get 429 for, or another error where they ask.
             (Failure::Busy | Failure::ClientLimit, Intent::Append) | (Failure::Conflict(_), Intent::Ask) => {
                 status::code(Failure::Locked)
             }

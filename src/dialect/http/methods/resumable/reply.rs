@@ -112,7 +112,7 @@ impl Reply<'_> {
         }
     }
 
-    /// This many bytes are safe. A client that has not read the last of these is told no more, as the upload may be
+    /// This many bytes are safe. A client that has not read the last of these is sent no more, as the upload may be
     /// long.
     pub(super) fn interim_offset(&self, context: &mut Context<'_>) {
         if context.out.is_empty() && self.begin_interim(context) {
@@ -253,7 +253,7 @@ impl Resumable {
     }
 }
 
-/// True for a failure that says nothing about the upload. A client that is told so of an upload it asks about takes
+/// True for a failure that says nothing about the upload. A client that gets it for an upload it asks about takes
 /// it for lost, and sends everything again; of a connection that closed it tries once more.
 const fn is_passing(failure: Failure) -> bool {
     matches!(

@@ -14,10 +14,10 @@ use crate::platform::Handshake;
 
 /// Bytes that are read at once during a handshake.
 const HELLO_BYTES: usize = 4096;
-/// What a client without TLS is told that speaks HTTP.
+/// The reply to a client without TLS that speaks HTTP.
 const PLAIN_HTTP_REPLY: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\
     Content-Length: 43\r\nConnection: close\r\n\r\nThis port speaks TLS: use https, not http.\n";
-/// What another is told: a fatal alert, `unexpected_message` (RFC 8446 §6), after which its connection is reset.
+/// The reply to another: a fatal alert, `unexpected_message` (RFC 8446 §6), after which its connection is reset.
 const PLAIN_ALERT: &[u8] = &[21, 3, 1, 0, 2, 2, 10];
 const ENDED_EARLY: &str = "the connection ended within the handshake";
 

@@ -204,7 +204,7 @@ fn replay(
         let image = replay.image(tear, &mut random);
         examiner.device.load(image.clone())?;
         let acked = history.acked_before(place);
-        let told = told_before(&records[..place]);
+        let told = reported_before(&records[..place]);
         let violations = examiner.examine(&history, (parts, &told), Cut { place, again: None }, &mut random);
         let is_back = violations.is_empty();
         let which = |number| report::Which { kind: examiner.kind, run, seed, place, number };
@@ -226,7 +226,7 @@ fn replay(
 }
 
 /// The states of uploads in parts that the server had reported to clients.
-fn told_before(records: &[Record]) -> Vec<ToldOf> {
+fn reported_before(records: &[Record]) -> Vec<ToldOf> {
     let told = records.iter().filter_map(|record| match record {
         Record::Note(Event::Told { line, upload, told }) => Some(((*line, *upload), *told)),
         _ => None,

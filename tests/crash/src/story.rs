@@ -332,7 +332,7 @@ impl<'a> History<'a> {
                 Some(_) if may_be.iter().all(|own| !own.contains_key(path)) => Wrong::Returned,
                 Some(_) => Wrong::Stale,
             };
-            let words = format!("{path}: {}, after {acked} changes it was {:?}", told(here), may_be[0].get(path));
+            let words = format!("{path}: {}, after {acked} changes it was {:?}", described(here), may_be[0].get(path));
             violations.push(Violation { wrong, words });
         }
         // Each name for itself is as it may be, but not together.
@@ -373,7 +373,7 @@ impl<'a> History<'a> {
                     if matching().next().is_some() { Wrong::Stale } else { Wrong::Torn }
                 }
             };
-            violations.push(Violation { wrong, words: format!("{path}: {}", told(here)) });
+            violations.push(Violation { wrong, words: format!("{path}: {}", described(here)) });
         }
     }
 }
@@ -396,7 +396,7 @@ fn is_all(own: &Own, found: &Visible) -> bool {
     own.len() == found.len() && own.iter().all(|(path, node)| is(Some(node), found.get(path)))
 }
 
-fn told(found: Option<&Found>) -> String {
+fn described(found: Option<&Found>) -> String {
     match found {
         None => "not there".to_owned(),
         Some(Found::Dir) => "a folder".to_owned(),

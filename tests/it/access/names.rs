@@ -264,7 +264,7 @@ fn no_answer_tells_a_name_with_rules_for_others_from_one_that_does_not_exist() {
 }
 
 #[test]
-fn an_upload_is_not_joined_from_those_of_another() {
+fn an_upload_is_not_concatenated_from_those_of_another() {
     let mut rig = rig(Kind::Http, "allow anna rlcw /a\nallow bob rlcw /b\n");
     let tus = "Tus-Resumable: 1.0.0\r\n";
     let partial = format!(

@@ -33,7 +33,7 @@ fn collect(dir: &Path, into: &mut Vec<Source>) {
         if path.is_dir() {
             collect(&path, into);
         } else if path.extension().is_some_and(|kind| kind == "rs") {
-            let name = path.strip_prefix(root()).expect("below src").to_string_lossy().into_owned();
+            let name = path.strip_prefix(root()).unwrap_or(&path).to_string_lossy().into_owned();
             let all = fs::read_to_string(&path).expect("UTF-8");
             let code = code_of(&all);
             into.push(Source { name, all, code });

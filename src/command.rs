@@ -1,7 +1,7 @@
 //! The neutral vocabulary between dialects and the engine: a dialect asks with a [`Command`] and
 //! is told an [`Answer`]. No status code, path or byte of a wire grammar appears here.
 
-use crate::object::{ExpectedKind, Key, Listing, Meta, MissingParents, Node, Placed, Precondition, Stored};
+use crate::object::{ExpectedKind, Key, Listing, Meta, MissingParents, Node, Placed, Precondition, Stored, Usage};
 use crate::upload::{Inquiry, UploadId, UploadRef, UploadState};
 
 pub use crate::upload::{GoAhead, Put};
@@ -104,6 +104,11 @@ pub enum Whole {
         /// Bytes that a file may have there.
         len_max: Option<u64>,
     },
+    /// Set when a file or a directory was modified, in seconds since 1970.
+    SetTime { key: Key, mtime: i64 },
+    /// How much space there is for what is stored in a directory. Without `is_strict` it need not be there: then that of
+    /// the nearest directory above is meant.
+    Space { key: Key, is_strict: bool },
     /// Looks up a name.
     Stat { key: Key },
 }
@@ -126,6 +131,8 @@ impl Whole {
             Self::Delete { key, .. } => ("delete", Names::Change(key, None)),
             Self::MakeDir { key, .. } => ("mkdir", Names::Make(key)),
             Self::Rename { from, to, .. } => ("rename", Names::Change(from, Some(to))),
+            Self::SetTime { key, .. } => ("time", Names::Change(key, None)),
+            Self::Space { key, .. } => ("space", Names::Look(key)),
             Self::Stat { key } => ("stat", Names::Look(key)),
         }
     }
@@ -189,6 +196,10 @@ pub enum Answer {
     DirMade { is_new: bool },
     /// It has its new name, and whether a file had that before.
     Moved(Placed),
+    /// Bytes that are free, and the quota that has the least left.
+    SpaceLeft { free: u64, quota: Option<Usage> },
+    /// What has the new time.
+    TimeSet(Node),
     /// It is done, and as durably as configured.
     Done,
 }

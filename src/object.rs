@@ -141,6 +141,14 @@ pub enum MissingParents {
     Refuse,
 }
 
+/// A quota of bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    pub max: u64,
+    /// Stored, or held for what is being stored.
+    pub used: u64,
+}
+
 /// One line of a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {

@@ -45,7 +45,7 @@ pub struct Asking<'a> {
 impl Access {
     /// Whether the command may run, as far as no rules decide.
     pub fn permit_without_rules(&self, command: &Command, caller: &Caller) -> Result<(), Failure> {
-        if command.is_change() {
+        if command.is_change() || matches!(command, Command::Run(Whole::Space { .. })) {
             if self.is_read_only() {
                 return Err(READ_ONLY);
             }
@@ -163,9 +163,17 @@ impl Rules {
                 let Some(key) = command.key() else { return Err(Failure::Internal) };
                 let rights = self.rights(asking.caller, asking.from, key);
                 if is_permitted(&command, rights, self.may_list(asking.caller, asking.from, key)) {
-                    let is_tree = matches!(command, Command::Run(Whole::Delete { is_recursive: true, .. }));
-                    // What is in a directory goes with it, so no other rule may lie under it.
-                    return if is_tree && self.has_rule_under(key) { Err(DENIED) } else { Ok(command) };
+                    return match command {
+                        // What is in a directory goes with it, so no other rule may lie under it.
+                        Command::Run(Whole::Delete { ref key, is_recursive: true, .. }) if self.has_rule_under(key) => {
+                            Err(DENIED)
+                        }
+                        // In a drop box, no answer says whether a directory is there.
+                        Command::Run(Whole::Space { key, .. }) if rights == Rights::CREATE => {
+                            Ok(Command::Run(Whole::Space { key, is_strict: false }))
+                        }
+                        command => Ok(command),
+                    };
                 }
                 let above = self.rights_above(asking.caller, asking.from, key);
                 let is_hidden = rights.is_none()
@@ -280,6 +288,8 @@ fn is_permitted(command: &Command, rights: Rights, may_list: bool) -> bool {
         Command::Run(Whole::Stat { .. }) => rights.has(Rights::READ) || may_list,
         Command::List { .. } => may_list,
         Command::Run(Whole::Delete { .. }) => rights.has(Rights::DELETE),
+        Command::Run(Whole::SetTime { .. }) => rights.has(Rights::REPLACE),
+        Command::Run(Whole::Space { .. }) => rights.has(Rights::CREATE) || rights.has(Rights::REPLACE),
         // The answer would say whether it is there already.
         Command::Run(Whole::MakeDir { .. }) => rights.has(Rights::CREATE) && rights != Rights::CREATE,
         _ => false,

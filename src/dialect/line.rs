@@ -29,7 +29,7 @@ use crate::upload::{UploadStage, UploadState};
 use crate::wire::line;
 use get::GetExchange;
 pub(super) use say::refuse;
-use say::{say_complete, say_dir_made, say_go, say_listing, say_node, say_stored, say_upload};
+use say::{say_complete, say_dir_made, say_etag, say_go, say_listing, say_node, say_space, say_stored, say_upload};
 use upload::{Framing, PutExchange};
 
 const PASSWORD_IN_MESSAGE: Failure =
@@ -106,7 +106,7 @@ enum Exchange {
     },
     /// MKDIR that tells whether the directory is new.
     MakeDir(Key),
-    /// DELETE, MKDIR, RENAME: nothing to remember but the name, for the message.
+    /// DELETE, MKDIR, RENAME, SPACE, TIME: nothing to remember but the name, for the message.
     Plain(Key),
 }
 
@@ -156,6 +156,8 @@ impl Line {
             "DELETE" => self.delete(&request),
             "MKDIR" => self.make_dir(&request),
             "RENAME" => self.rename(&request),
+            "SPACE" => self.space(&request),
+            "TIME" => self.time(&request),
             "PING" => {
                 context.out.extend_from_slice(b"OK 0\n");
                 Ok(Action::Next)
@@ -365,7 +367,11 @@ impl Protocol for Line {
             Answer::DirMade { is_new } if matches!(self.exchange, Exchange::MakeDir(_)) => {
                 say_dir_made(is_new, context.out);
             }
-            Answer::DirMade { .. } | Answer::Moved(_) | Answer::Done => context.out.extend_from_slice(b"OK 0\n"),
+            Answer::SpaceLeft { free, quota } => say_space(free, quota, context.out),
+            Answer::TimeSet(Node::File(meta)) => say_etag(&meta, context.out),
+            Answer::TimeSet(Node::Dir { .. }) | Answer::DirMade { .. } | Answer::Moved(_) | Answer::Done => {
+                context.out.extend_from_slice(b"OK 0\n");
+            }
         }
         self.over()
     }

@@ -267,6 +267,7 @@ impl DiskStore {
                     && staged.and_then(|growing| growing.as_staged().len).is_some_and(|len| len <= len_max)
             }
             Op::Run(Whole::Delete { is_recursive: true, .. }) => false,
+            Op::Run(Whole::SetTime { .. }) => !self.fs.digests.is_used(),
             Op::Run(whole) => match whole.names() {
                 Names::Look(_) => false,
                 Names::Make(_) | Names::Change(_, None) => true,

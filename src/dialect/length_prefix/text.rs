@@ -113,7 +113,7 @@ pub(super) fn request_in<'a>(text: &'a [u8], context: &Context<'_>) -> Option<&'
     let request = grammar::request(line).ok()?;
     let is_request = match (request.verb, request.word) {
         ("PING", None) => line == b"PING",
-        ("GET" | "LIST" | "STAT" | "DELETE" | "MKDIR" | "RENAME", None) => !request.path.is_empty(),
+        ("GET" | "LIST" | "STAT" | "DELETE" | "MKDIR" | "RENAME" | "SPACE" | "TIME", None) => !request.path.is_empty(),
         ("PUT", Some(size)) => !request.path.is_empty() && (size == "*" || decimal(size).is_some()),
         _ => false,
     };

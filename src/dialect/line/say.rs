@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::dialect::protocol::{Action, Context};
 use crate::error::Failure;
-use crate::object::{Key, Listing, Meta, Node, Stored};
+use crate::object::{Key, Listing, Meta, Node, Stored, Usage};
 use crate::upload::{UploadStage, UploadState};
 use crate::wire::line;
 use crate::wire::range::write_decimal;
@@ -63,6 +63,18 @@ pub(super) fn say_stored(stored: &Stored, out: &mut Vec<u8>) {
 
 pub(super) fn say_dir_made(is_new: bool, out: &mut Vec<u8>) {
     let _ = writeln!(out, "OK 0 created={}", u8::from(is_new));
+}
+
+pub(super) fn say_etag(meta: &Meta, out: &mut Vec<u8>) {
+    let _ = writeln!(out, "OK 0 etag={}", meta.etag);
+}
+
+pub(super) fn say_space(free: u64, quota: Option<Usage>, out: &mut Vec<u8>) {
+    let _ = write!(out, "OK 0 free={free}");
+    if let Some(Usage { max, used }) = quota {
+        let _ = write!(out, " quota={max} used={used}");
+    }
+    out.push(b'\n');
 }
 
 pub(super) fn say_go(offset: u64, out: &mut Vec<u8>) {
@@ -156,6 +168,17 @@ mod tests {
             say_listing(&listing, digests, &mut out);
             let body = reply.split_once('\n').expect("a line").1.len();
             let reply = reply.replace("OK 32", &format!("OK {body}")).replace("OK 38", &format!("OK {body}"));
+            assert_eq!(String::from_utf8_lossy(&out), reply);
+        }
+    }
+
+    #[test]
+    fn space_is_free_and_what_a_quota_has_of_it() {
+        for (quota, reply) in
+            [(None, "OK 0 free=7\n"), (Some(Usage { max: 5, used: 2 }), "OK 0 free=7 quota=5 used=2\n")]
+        {
+            let mut out = Vec::new();
+            say_space(7, quota, &mut out);
             assert_eq!(String::from_utf8_lossy(&out), reply);
         }
     }

@@ -141,6 +141,19 @@ impl Line {
         Ok(Action::Run(Command::Run(Whole::MakeDir { key, parents: MissingParents::Make })))
     }
 
+    pub(super) fn space(&mut self, request: &Request<'_>) -> Result<Action, Failure> {
+        let (_, Path { key, .. }) = pieces(request, &[])?;
+        self.exchange = Exchange::Plain(key.clone());
+        Ok(Action::Run(Command::Run(Whole::Space { key, is_strict: true })))
+    }
+
+    pub(super) fn time(&mut self, request: &Request<'_>) -> Result<Action, Failure> {
+        let (options, Path { key, .. }) = pieces(request, &["mtime"])?;
+        let mtime = options.mtime.ok_or(Failure::Malformed("TIME needs mtime=SECONDS"))?;
+        self.exchange = Exchange::Plain(key.clone());
+        Ok(Action::Run(Command::Run(Whole::SetTime { key, mtime })))
+    }
+
     pub(super) fn rename(&mut self, request: &Request<'_>) -> Result<Action, Failure> {
         no_word(request)?;
         let options = Options::parse(request, &["if", "parents"])?;

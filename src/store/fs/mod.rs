@@ -19,4 +19,5 @@ pub(crate) mod root;
 pub(crate) mod stat;
 pub(crate) mod sync;
 pub(crate) mod tree;
+pub(crate) mod usage;
 pub(crate) mod walk;

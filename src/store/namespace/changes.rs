@@ -162,7 +162,7 @@ impl Namespace {
     }
 
     /// The digest of a file that is about to be moved, which may change its ctime.
-    fn kept_digest(&self, stat: &Stat) -> Option<[u8; 32]> {
+    pub(super) fn kept_digest(&self, stat: &Stat) -> Option<[u8; 32]> {
         if stat::kind(stat) == Kind::File { self.fs.digests.find(stat, &stat::meta(stat)) } else { None }
     }
 
@@ -230,7 +230,7 @@ impl Namespace {
     }
 
     /// What is to be removed or moved: a file or a directory, or it does not exist.
-    fn source(&self, dir: BorrowedFd<'_>, key: &Key) -> Result<Stat, StoreError> {
+    pub(super) fn source(&self, dir: BorrowedFd<'_>, key: &Key) -> Result<Stat, StoreError> {
         let is_reserved = self.fs.refuse_alias(&self.fs.root(), self.fs.rest(key.as_str()).as_bytes());
         is_reserved.map_err(|e| errno::reading("fstatat", key.as_str(), e))?;
         let stat = standing(dir, key.name()).map_err(|e| errno::reading("fstatat", key.as_str(), e))?;

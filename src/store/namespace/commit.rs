@@ -3,10 +3,10 @@
 //! The syncs of the directories follow, in `pool::group_commit`. Whatever fails on the way, a staging file
 //! is removed, an upload that can be resumed stays, and the final name is left as it was.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, Mode, Stat, Timespec, Timestamps, UTIME_OMIT, fstat, futimens, linkat, renameat, unlinkat};
+use rustix::fs::{AtFlags, Mode, Stat, Timespec, fstat, linkat, renameat, unlinkat};
 use rustix::io::Errno;
 
 use crate::command::Put;
@@ -24,6 +24,7 @@ use crate::store::namespace::Namespace;
 use crate::store::namespace::deferred_unlink::keep_open;
 use crate::store::namespace::inherited::{Heir, RESUMABLE};
 use crate::store::namespace::stripes::lock_names;
+use crate::store::namespace::times::set_mtime;
 use crate::store::quota::ledger::Holding;
 use crate::store::staging::parents::ResolvedParent;
 use crate::store::staging::pending_syncs::{Change, PendingSyncs};
@@ -264,9 +265,4 @@ impl Namespace {
             Err(errno) => Err(("linkat", errno)),
         }
     }
-}
-
-fn set_mtime(file: BorrowedFd<'_>, time: Timespec) -> Result<(), Errno> {
-    let last_access = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
-    futimens(file, &Timestamps { last_access, last_modification: time })
 }

@@ -7,6 +7,7 @@ pub(crate) mod deferred_unlink;
 pub(crate) mod inherited;
 pub(crate) mod same;
 pub(crate) mod stripes;
+pub(crate) mod times;
 
 use std::sync::Arc;
 

@@ -281,6 +281,12 @@ impl Pool {
             Whole::Rename { from, to, precondition, parents, len_max } => {
                 volume.names.rename((from, to), precondition, *parents, *len_max).map(|change| self.changed(change))
             }
+            Whole::SetTime { key, mtime } => volume.names.set_time(key, *mtime).map(|change| self.changed(change)),
+            Whole::Space { key, is_strict } => {
+                let free = self.fs.free_bytes_at(key.as_str(), *is_strict)?;
+                let quota = volume.names.quotas.usage(key)?;
+                Ok(plain(Outcome::Answered(Answer::SpaceLeft { free, quota })))
+            }
             Whole::Stat { key } => self.fs.stat(key.as_str()).map(|node| plain(Outcome::Answered(Answer::Found(node)))),
         }
     }

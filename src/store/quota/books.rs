@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::{Quota, QuotaUnit};
 use crate::error::Failure;
+use crate::object::Usage;
 use crate::store::quota::cursor::{Cursor, Next};
 use crate::store::quota::entries::{AccountId, Change, Charges, held};
 
@@ -135,6 +136,17 @@ impl Books {
     /// Those of them that count bytes. An upload holds no name before it gets it.
     fn covering_bytes(&self, path: &str) -> impl Iterator<Item = AccountId> {
         self.covering(path).into_iter().filter(|id| self.accounts[id].unit == QuotaUnit::Bytes)
+    }
+
+    /// The quota of bytes that has the least left for `path`, and how much of it is taken.
+    pub(crate) fn usage(&self, path: &str) -> Result<Option<Usage>, Failure> {
+        let usage = |id| {
+            let Account { stored, pending, reserved, max, .. } = &self.accounts[&id];
+            let stored = stored.ok_or(Failure::Counting)?;
+            Ok(Usage { max: *max, used: stored.saturating_add(*pending).saturating_add(*reserved) })
+        };
+        let all: Vec<_> = self.covering_bytes(path).map(usage).collect::<Result<_, Failure>>()?;
+        Ok(all.into_iter().min_by_key(|usage| usage.max.saturating_sub(usage.used)))
     }
 
     /// Raises what an upload holds for `path` to `bytes`, or to what is missing of that in `credit`; or refuses it, and

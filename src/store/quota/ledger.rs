@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::{Fixed, Quota};
 use crate::error::{Failure, StoreError};
-use crate::object::Key;
+use crate::object::{Key, Usage};
 use crate::store::mutex::lock;
 use crate::store::quota::books::Books;
 use crate::store::quota::entries::{AccountId, Charges, End};
@@ -182,6 +182,14 @@ impl Quotas {
         }
         let begun = self.books().begin_move_dir(from.as_str(), to.map(Key::as_str)).map_err(refused)?;
         Ok(begun.map(|within| MovingDir { quotas: Arc::clone(self), within }))
+    }
+
+    /// The quota of bytes that has the least left for a name, and how much of it is taken.
+    pub(crate) fn usage(&self, key: &Key) -> Result<Option<Usage>, StoreError> {
+        if !self.is_used() {
+            return Ok(None);
+        }
+        self.books().usage(key.as_str()).map_err(refused)
     }
 
     /// Refuses new directories under a quota until its first count has ended.

@@ -10,13 +10,13 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
-use rustix::fs::fstatvfs;
 use rustix::io::Errno;
 
 use crate::error::{Failure, StoreError};
 use crate::os::process::clock;
 use crate::store::fs::linux;
 use crate::store::fs::root::FileSystem;
+use crate::store::fs::usage::free_bytes;
 use crate::store::mutex::lock;
 use crate::store::staging::staged::{Promise, Staged};
 
@@ -175,11 +175,7 @@ impl Space {
         if let Some(free) = *lock(&self.free) {
             return free;
         }
-        match fstatvfs(&fs.root().fd) {
-            // A file system of no blocks does not count them.
-            Ok(fs) if fs.f_blocks > 0 => fs.f_bavail.saturating_mul(fs.f_frsize),
-            _ => u64::MAX,
-        }
+        free_bytes(fs.root().fd.as_fd()).unwrap_or(u64::MAX)
     }
 }
 

@@ -182,7 +182,10 @@ fn a_digest_goes_with_a_move_and_ends_with_a_replacement() {
         assert_eq!(bench.kept("d/b"), Some(digest(&content(1))));
         bench.rename("d", "e", Precondition::None).unwrap();
         assert_eq!(bench.kept("e/b"), Some(digest(&content(1))), "a folder moves with what it holds");
+        bench.run(Op::Run(Whole::SetTime { key: key("e/b"), mtime: 7 })).unwrap();
+        assert_eq!(bench.kept("e/b"), Some(digest(&content(1))), "another time changes no content");
         File::options().write(true).open(bench.path("e/b")).unwrap().write_all(b"x").unwrap();
+        bench.run(Op::Run(Whole::SetTime { key: key("e/b"), mtime: 7 })).unwrap();
         bench.rename("e/b", "c", Precondition::None).unwrap();
         assert_eq!(bench.kept("c"), None, "what is void stays so");
         bench.store_hashed("c", &content(3), None, false);

@@ -24,6 +24,7 @@ mod resumable;
 mod space;
 #[cfg(target_os = "linux")]
 mod syncs;
+mod times;
 mod trash;
 mod tree;
 mod uploads;

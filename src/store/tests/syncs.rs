@@ -85,8 +85,8 @@ fn shared(durability: Durability) -> StoreConfig {
 type Change<'a> = (&'a str, &'a dyn Fn(&mut Bench));
 
 /// Each change, and the syncs that it waits for.
-fn makes(scope: Scope, config: &StoreConfig, expected: [&[&str]; 10]) {
-    let changes: [Change<'_>; 10] = [
+fn makes(scope: Scope, config: &StoreConfig, expected: [&[&str]; 11]) {
+    let changes: [Change<'_>; 11] = [
         ("a small upload into new folders", &|b| _ = b.store_file("a/b/f", b"x", Precondition::None).unwrap()),
         ("a small upload beside it", &|b| _ = b.store_file("a/b/g", b"x", Precondition::None).unwrap()),
         ("a long upload", &|b| {
@@ -100,6 +100,7 @@ fn makes(scope: Scope, config: &StoreConfig, expected: [&[&str]; 10]) {
         ("a move of a file", &|b| _ = b.rename("f", "c/f", Precondition::None).unwrap()),
         ("a move of a folder into a new one", &|b| _ = b.rename("c/d", "e/d", Precondition::None).unwrap()),
         ("no move at all", &|b| _ = b.rename("g", "g", Precondition::None).unwrap()),
+        ("a time", &|b| _ = b.run(Op::Run(Whole::SetTime { key: key("c/f"), mtime: 7 })).unwrap()),
         ("a deletion", &|b| _ = b.delete("c/f", Precondition::None).unwrap()),
     ];
     let mut noted = Noted::new(scope, config);
@@ -125,6 +126,7 @@ fn where_directories_are_synced_a_change_waits_for_every_directory_whose_names_i
             // The way first.
             &["/: a c e g", "/e: d", "/c: f", "/: a c e g"],
             &[],
+            &["all of c/f", "/c: f"],
             &["/c: "],
         ],
     );
@@ -145,6 +147,7 @@ fn where_all_is_synced_a_change_waits_for_one_sync_after_it_and_content_enters_t
             &["/: a c g"],
             &["/: a c e g"],
             &[],
+            &["all of c/f", "/: a c e g"],
             &["/: a c e g"],
         ],
     );
@@ -154,7 +157,7 @@ fn where_all_is_synced_a_change_waits_for_one_sync_after_it_and_content_enters_t
 fn a_store_without_durability_waits_for_no_sync() {
     let config = StoreConfig { durability: Durability::Written, ..StoreConfig::default() };
     for scope in [Scope::Dir, Scope::Everything] {
-        makes(scope, &config, [&[]; 10]);
+        makes(scope, &config, [&[]; 11]);
     }
 }
 

@@ -16,6 +16,9 @@ use super::tree::{Child, Ino, ROOT};
 use crate::memory::faults::Faults;
 use crate::memory::rng::Rng;
 
+/// What every directory has.
+const SPACE_FREE: u64 = 1 << 30;
+
 impl Disk {
     /// Operations on names.
     pub(super) fn named(
@@ -99,6 +102,35 @@ impl Disk {
             }
             Op::VerifyPassword(check) => {
                 Ok(Next::Done(Outcome::PasswordVerified(Box::new(check.run(&mut WorkMemory::default())))))
+            }
+            Op::Run(Whole::SetTime { key, mtime }) => {
+                self.fit(rng, faults)?;
+                if key.is_root() {
+                    return Err(refused(Failure::Denied("the served folder itself keeps its time")));
+                }
+                let (child, _) = self.source(&key)?;
+                if let Child::File(ino) = child {
+                    let sha256 = self.tree.file(ino).sha256;
+                    self.tree.touch(ino);
+                    let file = self.tree.file_mut(ino);
+                    (file.mtime, file.sha256) = (mtime, sha256);
+                    if durable && rng.chance(faults.sync_error) {
+                        return Err(self.sync_failed(Some(ino)));
+                    }
+                    if durable {
+                        self.tree.sync_file(ino);
+                    }
+                }
+                Ok(self.owing(&[key.parent()], Outcome::Answered(Answer::TimeSet(self.node(child))), durable))
+            }
+            Op::Run(Whole::Space { key, is_strict }) => {
+                failing(rng, faults)?;
+                match self.tree.at(key.as_str()) {
+                    None if is_strict => return Err(refused(Failure::NotFound)),
+                    Some(Child::File(_)) if is_strict => return Err(refused(Failure::Conflict("that is a file"))),
+                    _ => {}
+                }
+                Ok(Next::Done(Outcome::Answered(Answer::SpaceLeft { free: SPACE_FREE, quota: None })))
             }
             Op::Run(Whole::MakeDir { key, parents }) => {
                 self.fit(rng, faults)?;

@@ -36,42 +36,80 @@ impl Meter {
     }
 }
 
-/// SHA-256 of a body as it passes, if it is needed.
+/// What is computed of a file while it is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hash {
+    None,
+    Sha256,
+    #[cfg(feature = "archives")]
+    Crc32,
+}
+
+/// The digest of a body as it passes, if one is needed.
 #[derive(Clone, Debug, Default)]
-pub struct Hasher(Option<Box<Sha256>>);
+pub enum Hasher {
+    #[default]
+    None,
+    Sha256(Box<Sha256>),
+    #[cfg(feature = "archives")]
+    Crc32(crc32fast::Hasher),
+}
 
 impl Hasher {
-    /// Hashes if `wanted`.
-    pub fn new(wanted: bool) -> Self {
-        Self(wanted.then(Box::default))
+    pub fn new(wanted: Hash) -> Self {
+        match wanted {
+            Hash::None => Self::None,
+            Hash::Sha256 => Self::Sha256(Box::default()),
+            #[cfg(feature = "archives")]
+            Hash::Crc32 => Self::Crc32(crc32fast::Hasher::new()),
+        }
+    }
+
+    pub fn sha256_if(is_wanted: bool) -> Self {
+        Self::new(if is_wanted { Hash::Sha256 } else { Hash::None })
     }
 
     /// True if it is needed: then every byte must pass through this process.
     pub const fn is_wanted(&self) -> bool {
-        self.0.is_some()
+        !matches!(self, Self::None)
     }
 
     /// The next bytes of the body.
     pub fn update(&mut self, bytes: &[u8]) {
-        if let Some(hasher) = &mut self.0 {
-            hasher.update(bytes);
+        match self {
+            Self::None => {}
+            Self::Sha256(hasher) => hasher.update(bytes),
+            #[cfg(feature = "archives")]
+            Self::Crc32(hasher) => hasher.update(bytes),
         }
     }
 
     /// To continue from later; `None` if nothing is hashed.
     pub fn state(&self) -> Option<DigestState> {
-        self.0.as_ref().map(|hasher| DigestState(hasher.serialize().as_slice().into()))
+        match self {
+            Self::Sha256(hasher) => Some(DigestState(hasher.serialize().as_slice().into())),
+            _ => None,
+        }
     }
 
     /// Continues from there; `None` if that is no such state.
     pub fn resume(state: &DigestState) -> Option<Self> {
         let state = state.0.as_ref().try_into().ok()?;
-        Sha256::deserialize(state).ok().map(|hasher| Self(Some(Box::new(hasher))))
+        Sha256::deserialize(state).ok().map(|hasher| Self::Sha256(Box::new(hasher)))
     }
 
     /// The digest of everything so far.
     pub fn finish(&mut self) -> Option<[u8; 32]> {
-        self.0.take().map(|hasher| (*hasher).finalize().into())
+        match std::mem::take(self) {
+            Self::None => None,
+            Self::Sha256(hasher) => Some((*hasher).finalize().into()),
+            #[cfg(feature = "archives")]
+            Self::Crc32(hasher) => {
+                let mut digest = [0; 32];
+                digest[..4].copy_from_slice(&hasher.finalize().to_be_bytes());
+                Some(digest)
+            }
+        }
     }
 }
 

@@ -31,7 +31,7 @@ use std::time::Duration;
 use crate::command::{Answer, Command, Put};
 use crate::dialect::legacy::{Inbox, close_reason, refuse_http};
 use crate::dialect::line::{self, Line, Passwords};
-use crate::dialect::protocol::{Action, BodyPart, Context, Finish, GuessLimit, Protocol, Then};
+use crate::dialect::protocol::{Action, BodyPart, Context, Finish, GuessLimit, Hash, Protocol, Then};
 use crate::dialect::spec::{Dialect, OptionError, Options, Secret, Traits};
 use crate::error::{CloseReason, Failure};
 use crate::object::{Key, Precondition};
@@ -253,7 +253,7 @@ impl LengthPrefix {
             frames::write_header(end - range.start, context.out);
         }
         self.exchange = Exchange::Sending(end..range.end);
-        Action::Send { range: range.start..end, hash: false }
+        Action::Send { range: range.start..end, hash: Hash::None }
     }
 
     /// The content of a PUT, in messages with a length that counts bytes.

@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use crate::command::{Answer, Command, Put};
 use crate::dialect::legacy::{close_reason, refuse_http};
-use crate::dialect::protocol::{Action, BodyPart, Context, Finish, Protocol, Then};
+use crate::dialect::protocol::{Action, BodyPart, Context, Finish, Hash, Protocol, Then};
 use crate::dialect::spec::{Dialect, OptionError, Options, Traits};
 use crate::error::{CloseReason, Failure};
 use crate::object::{Key, Listing, Meta, Stored};
@@ -355,7 +355,7 @@ impl Menu {
             context.notes.push(told);
         }
         match offer {
-            Offer::Choice => Action::Send { range: 0..meta.len, hash: false },
+            Offer::Choice => Action::Send { range: 0..meta.len, hash: Hash::None },
             Offer::One => {
                 context.out.extend_from_slice(name.as_bytes());
                 self.enter(Exchange::Named(meta.len), None);
@@ -462,7 +462,7 @@ impl Protocol for Menu {
 
     fn paused(&mut self, _context: &mut Context<'_>) -> Action {
         match self.exchange {
-            Exchange::Named(len) => Action::Send { range: 0..len, hash: false },
+            Exchange::Named(len) => Action::Send { range: 0..len, hash: Hash::None },
             _ => Action::Close(CloseReason::Internal),
         }
     }

@@ -100,7 +100,11 @@ impl AnyProtocol {
 
     /// The most bytes of one message that must be seen at once. Above `Limits::head_len_max` it costs a slot.
     pub const fn message_len_max(&self, limits: &Limits) -> usize {
-        if self.kind().traits().holds_messages { limits.fixed.message_bytes_max } else { limits.fixed.head_len_max }
+        match self {
+            Self::Http(http) => limits.fixed.head_len_max + http.form_len_max(),
+            _ if self.kind().traits().holds_messages => limits.fixed.message_bytes_max,
+            _ => limits.fixed.head_len_max,
+        }
     }
 }
 

@@ -34,7 +34,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::command::{Answer, Command, Put};
-use crate::dialect::protocol::{Action, BodyPart, Context, Finish, Phase, Protocol};
+use crate::dialect::protocol::{Action, BodyPart, Context, Finish, Hash, Phase, Protocol};
 use crate::dialect::spec::{Dialect, Traits};
 use crate::error::{CloseReason, Failure};
 use crate::object::Key;
@@ -265,7 +265,7 @@ impl NameChoice {
                 context.out.extend_from_slice(DONE);
                 Action::Pause(Duration::ZERO)
             }
-            Client::Pushes => Action::Send { range: 0..len, hash: false },
+            Client::Pushes => Action::Send { range: 0..len, hash: Hash::None },
         }
     }
 
@@ -365,7 +365,7 @@ impl Protocol for NameChoice {
 
     fn paused(&mut self, context: &mut Context<'_>) -> Action {
         match self.exchange {
-            Exchange::Sending { len, .. } => Action::Send { range: 0..len, hash: false },
+            Exchange::Sending { len, .. } => Action::Send { range: 0..len, hash: Hash::None },
             Exchange::Missing => self.missing(context),
             _ => Action::Reset(CloseReason::Internal),
         }

@@ -32,7 +32,7 @@ use std::time::Duration;
 use crate::command::{Answer, Command, Put};
 use crate::config::Limits;
 use crate::dialect::legacy::{Inbox, close_reason, refuse_http};
-use crate::dialect::protocol::{Action, Context, Protocol};
+use crate::dialect::protocol::{Action, Context, Hash, Protocol};
 use crate::dialect::spec::{Dialect, OptionError, Options, Traits};
 use crate::error::{CloseReason, Failure};
 use crate::object::{Key, Meta, Precondition, Stored};
@@ -188,7 +188,7 @@ impl Pickle {
         };
         context.out.append(&mut head.before);
         fetch.trailer = head.trailer;
-        Action::Send { range: 0..meta.len, hash: false }
+        Action::Send { range: 0..meta.len, hash: Hash::None }
     }
 }
 

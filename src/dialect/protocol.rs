@@ -17,6 +17,7 @@ use crate::counters::Counters;
 use crate::error::{CloseReason, Failure};
 use crate::ids::ClientAddress;
 use crate::object::Key;
+pub use crate::transfer::Hash;
 pub use crate::wire::body::{BodyPart, Then};
 
 /// What the session is to do next.
@@ -29,7 +30,7 @@ pub enum Action {
     /// The upload may begin: what follows is decoded by [`Protocol::body`].
     Receive,
     /// Send this part of the open file after the output, and hash it if asked to; then call [`Protocol::sent`].
-    Send { range: Range<u64>, hash: bool },
+    Send { range: Range<u64>, hash: Hash },
     /// The request continues after the bytes that were used: decode what follows them, as long as that may take.
     Proceed,
     /// This exchange is over: decode the next request.
@@ -37,6 +38,8 @@ pub enum Action {
     /// The reply continues: once the output was sent, wait for a slot and give this to the store. Its answer comes to
     /// [`Protocol::answered`].
     Continue(Command),
+    /// The reply continues once the output was sent: then [`Protocol::sent`] is called.
+    Part,
     /// Store a small file with content already known; the answer is `Stored` or a failure.
     Store(Put, Vec<u8>),
     /// Wait until the peer's system has acknowledged all output, and this long besides; then call
@@ -218,7 +221,8 @@ pub trait Protocol {
         false
     }
 
-    /// The range of [`Action::Send`] was sent.
+    /// The range of [`Action::Send`] was sent, or the output of [`Action::Part`]. A CRC-32 is in the first four bytes of
+    /// `digest`, the most significant one first.
     fn sent(&mut self, _digest: Option<[u8; 32]>, _context: &mut Context<'_>) -> Action {
         Action::Close(CloseReason::Internal)
     }

@@ -62,7 +62,11 @@ impl Ceiling {
             connection,
             connections: limits.connections_max,
             // A message and the content found in it may be held at once.
-            slot: slot.max(message.saturating_mul(2)).max(http::REPLY_BYTES_MIN).saturating_add(size_of::<usize>()),
+            slot: slot
+                .max(message.saturating_mul(2))
+                .max(http::REPLY_BYTES_MIN)
+                .max(http::FORM_BYTES_MAX.saturating_add(limits.head_len_max))
+                .saturating_add(size_of::<usize>()),
             slots: limits.slots,
             shared: sum([
                 connection.saturating_mul(limits.turned_away_max),

@@ -26,7 +26,8 @@ impl Common {
             }
             Action::Store(put, content) => self.start_store(put, content, cx),
             Action::Pause(delay) => Pausing::enter(None, delay, cx),
-            Action::Continue(command) => Step::enter(SendingPart { next: Box::new(command) }),
+            Action::Continue(command) => Step::enter(SendingPart { next: Some(Box::new(command)) }),
+            Action::Part => Step::enter(SendingPart { next: None }),
             Action::Discard if self.dialect.protocol_ref().body_left() > cx.limits.live.discard_bytes_max => {
                 Step::Obey(Action::Close(CloseReason::Refused))
             }
@@ -62,6 +63,8 @@ impl Common {
         let action = self.run_protocol(cx, |protocol, context| protocol.answered(Err(failure), context)).0;
         match (&action, &mut self.data.request) {
             // A dialect that tries something else continues the same request: that has one line in the log.
+            // So does one that leaves something out of its reply.
+            (Action::Continue(_), Some(_)) => {}
             (Action::Run(command), Some(request)) => {
                 request.word = command.word();
                 if let Some(key) = command.key() {

@@ -32,6 +32,7 @@
 //! small upload     AwaitHeader ─▶ ReceivingBody ─▶ FinishingWrites ─▶ Committing ─▶ AwaitHeader
 //! other command    AwaitHeader ─▶ Executing ─▶ AwaitHeader
 //! long reply       Executing ─▶ SendingPart ─▶ Executing
+//! archive          Executing ─▶ SendingPart ─▶ Opening ─▶ SendingBody ─▶ SendingPart ─▶ Executing
 //! new password     AwaitHeader ─▶ Verifying ─▶ AwaitHeader
 //! no free slot     AwaitHeader ─▶ AwaitSlot ─▶ Opening
 //! cold file        SendingBody ─▶ AwaitSlot ─▶ SendingBody

@@ -74,7 +74,7 @@ states! {
     Saving(Box<Saving>),
     /// Store to socket.
     SendingBody(Box<Sending>),
-    /// A part of a long reply is sent; then the next part needs a slot. Nothing is read.
+    /// A part of a long reply is sent; then the next part is made, for which a slot may be needed. Nothing is read.
     SendingPart(SendingPart),
     /// Waiting until the peer's system has acknowledged everything, and a while longer. Nothing is read.
     Pausing(Box<Pausing>),
@@ -298,8 +298,8 @@ impl From<Source> for Supply {
 
 #[derive(Debug)]
 pub struct SendingPart {
-    /// What the next part of the reply is made from.
-    pub next: Box<Command>,
+    /// What the next part of the reply is made from; without it, the dialect has the next part.
+    pub next: Option<Box<Command>>,
 }
 
 /// A pause between two messages.
@@ -344,12 +344,10 @@ pub struct Done {
 }
 
 impl Name {
+    #[allow(clippy::enum_glob_use, reason = "all of them, once or more")]
     /// The states that may follow. Everything may end in `Done`: the peer can vanish at any time.
     pub const fn followers(self) -> &'static [Self] {
-        use Name::{
-            AwaitHeader, AwaitSlot, Committing, Discarding, Done, Executing, FinishingWrites, Handshake, Lingering,
-            Opening, Pausing, ProxyHeader, ReceivingBody, Saving, SendingBody, SendingPart, SendingReply, Verifying,
-        };
+        use Name::*;
         match self {
             ProxyHeader => &[Handshake, AwaitHeader, Done],
             AwaitHeader => &[
@@ -373,6 +371,7 @@ impl Name {
                 Saving,
                 Committing,
                 SendingBody,
+                SendingPart,
                 Pausing,
                 Discarding,
                 SendingReply,
@@ -385,6 +384,7 @@ impl Name {
                 ReceivingBody,
                 Saving,
                 SendingBody,
+                SendingPart,
                 Pausing,
                 Discarding,
                 SendingReply,
@@ -405,13 +405,13 @@ impl Name {
                 SendingReply,
                 Done,
             ],
-            SendingPart => &[AwaitSlot, Executing, Done],
+            SendingPart => &[AwaitHeader, AwaitSlot, Opening, Executing, SendingPart, SendingReply, Done],
             ReceivingBody => {
                 &[AwaitHeader, AwaitSlot, FinishingWrites, Saving, Pausing, Discarding, SendingReply, Done]
             }
             FinishingWrites => &[AwaitHeader, Saving, Committing, Pausing, SendingReply, Done],
             Saving => &[AwaitHeader, Executing, Pausing, Discarding, SendingReply, Done],
-            SendingBody => &[AwaitHeader, AwaitSlot, SendingBody, Pausing, SendingReply, Done],
+            SendingBody => &[AwaitHeader, AwaitSlot, SendingBody, SendingPart, Pausing, SendingReply, Done],
             Discarding => &[AwaitHeader, SendingReply, Done],
             SendingReply => &[Lingering, Done],
             Lingering => &[Done],

@@ -16,3 +16,7 @@ pub mod pickle;
 pub mod proxy_header;
 pub mod range;
 pub mod status;
+#[cfg(feature = "archives")]
+pub mod tar;
+#[cfg(feature = "archives")]
+pub mod zip;

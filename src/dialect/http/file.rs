@@ -6,7 +6,7 @@ use std::ops::Range;
 use crate::command::Command;
 use crate::dialect::http::media_type;
 use crate::dialect::http::response::{Refusal, ResponseMeta, content_length, field, repr_digest, validators};
-use crate::dialect::protocol::{Action, Context};
+use crate::dialect::protocol::{Action, Context, Hash};
 use crate::error::{CloseReason, Failure};
 use crate::object::{Key, Meta};
 use crate::wire::http::conditional::{Evaluation, Preconditions, if_range_holds};
@@ -124,7 +124,7 @@ impl File {
                 self.head(206, meta, response, context);
                 content_range(&range, meta.len, context.out);
                 content_length(range.end - range.start, context.out);
-                Action::Send { range, hash: false }
+                Action::Send { range, hash: Hash::None }
             }
             Ranges::Several(ranges) => self.send_multipart(ranges, meta, response, context),
         }
@@ -136,7 +136,7 @@ impl File {
         if response.head_only {
             return response.next_action();
         }
-        Action::Send { range: 0..meta.len, hash: false }
+        Action::Send { range: 0..meta.len, hash: Hash::None }
     }
 
     /// One chunk with everything, so that the digest can follow in a trailer (RFC 9530 §2,
@@ -146,7 +146,7 @@ impl File {
         context.out.extend_from_slice(b"Trailer: Repr-Digest\r\nTransfer-Encoding: chunked\r\n\r\n");
         chunked::chunk_head(meta.len, context.out);
         self.body = Body::Digest;
-        Action::Send { range: 0..meta.len, hash: true }
+        Action::Send { range: 0..meta.len, hash: Hash::Sha256 }
     }
 
     /// RFC 9110 §14.6.
@@ -202,7 +202,7 @@ impl File {
             (Body::Multipart { left, end }, _) => match left.pop() {
                 Some(Part { mut head, range }) => {
                     context.out.append(&mut head);
-                    return Action::Send { range, hash: false };
+                    return Action::Send { range, hash: Hash::None };
                 }
                 None => context.out.append(end),
             },

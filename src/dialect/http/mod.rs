@@ -38,12 +38,16 @@ use crate::dialect::protocol::{Action, BodyPart, Context, Finish, Phase, Protoco
 use crate::dialect::spec::{Dialect, OptionError, Options, Secret, Traits};
 use crate::error::{CloseReason, Failure};
 use crate::wire::body::Then;
+#[cfg(feature = "archives")]
+use crate::wire::http::archive_query::FORM_LEN_MAX;
 use crate::wire::http::chunked::Chunked;
 use crate::wire::http::forwarded;
 use crate::wire::http::head::{self, Expect, Framing, Head, HeadError, Sender};
 use file::File;
 use handler::Exchange;
 use head_cache::HeadCache;
+#[cfg(feature = "archives")]
+use methods::archive::{self, Archive, places::Archives};
 use methods::get::Get;
 pub use methods::listing::REPLY_BYTES_MIN;
 use policy::Policy;
@@ -52,11 +56,23 @@ pub use response::TURNED_AWAY;
 
 const UNKNOWN_USER: &str = "the access file has no such user";
 
+#[cfg(feature = "archives")]
+const ARCHIVES_BYTES_MAX: usize = Archives::BYTES_MAX;
+#[cfg(not(feature = "archives"))]
+const ARCHIVES_BYTES_MAX: usize = 0;
+/// Longest form that is gathered after a head.
+#[cfg(feature = "archives")]
+pub const FORM_BYTES_MAX: usize = FORM_LEN_MAX;
+#[cfg(not(feature = "archives"))]
+pub const FORM_BYTES_MAX: usize = 0;
+
 /// What the connections of one listener share.
 #[derive(Debug, Default)]
 pub struct Listener {
     policy: Policy,
     head_cache: HeadCache,
+    #[cfg(feature = "archives")]
+    archives: Arc<Archives>,
 }
 
 impl Listener {
@@ -82,12 +98,12 @@ impl Dialect for Listener {
         options: &["serve-html", "cors=ORIGIN", "allow-host=NAME", "trust=NETWORK,…", "remote-user"],
         client_speaks_first: true,
         secret: Secret::Required,
-        kept_bytes_max: HeadCache::BYTES_MAX,
+        kept_bytes_max: HeadCache::BYTES_MAX + ARCHIVES_BYTES_MAX,
         ..Traits::named("http")
     };
 
     fn listen(options: &Options, _started_s: u64) -> Result<Self, OptionError> {
-        Ok(Self { policy: Policy::new(options)?, head_cache: HeadCache::default() })
+        Ok(Self { policy: Policy::new(options)?, ..Self::default() })
     }
 
     fn accept(self: Arc<Self>, _peer: SocketAddr) -> Http {
@@ -111,13 +127,34 @@ pub struct Http {
     scanned: u32,
     /// The request had no body, and asked to close the connection (RFC 9112 §9.6): nothing more will come.
     is_last_request: bool,
+    /// A form is gathered after its head.
+    #[cfg(feature = "archives")]
+    gathers_form: bool,
     /// One of a plain file may be shared with the head cache and other connections; it is copied when it changes.
     exchange: Option<Arc<Exchange>>,
 }
 
 impl Http {
     pub const fn new(listener: Arc<Listener>) -> Self {
-        Self { listener, scanned: 0, is_last_request: false, exchange: None }
+        Self {
+            listener,
+            scanned: 0,
+            is_last_request: false,
+            #[cfg(feature = "archives")]
+            gathers_form: false,
+            exchange: None,
+        }
+    }
+
+    /// Bytes after a head that must be seen together with it.
+    #[cfg(feature = "archives")]
+    pub(super) const fn form_len_max(&self) -> usize {
+        if self.gathers_form { FORM_LEN_MAX } else { 0 }
+    }
+
+    #[cfg(not(feature = "archives"))]
+    pub(super) const fn form_len_max(&self) -> usize {
+        0
     }
 
     /// Finds out for which client and user a trusted proxy sends this head.
@@ -164,6 +201,8 @@ impl Http {
                 // Not to be cached: the head alone is not the request.
                 self.begin(&head, len, context)
             }
+            #[cfg(feature = "archives")]
+            Ok(head) if archive::form_len(&head).is_some() => self.begin_form(head, bytes.len(), after, context),
             Ok(head) => {
                 let decided = self.begin(&head, bytes.len(), context)?;
                 self.cache(&head, bytes, context);
@@ -178,9 +217,49 @@ impl Http {
 
     /// Begins a request with a head of this length, unless a password in it has to be checked first.
     fn begin(&mut self, head: &Head<'_>, len: usize, context: &mut Context<'_>) -> Result<(usize, Action), HeadError> {
+        let response = ResponseMeta::new(head, &self.listener.policy);
+        #[cfg(feature = "archives")]
+        if archive::concerns(head) {
+            let exchange = Exchange::new(response, Archive::new(head, None, &self.listener.archives));
+            return self.begin_exchange(head, exchange, len, context);
+        }
+        self.begin_exchange(head, methods::exchange(head, response), len, context)
+    }
+
+    /// Begins a request with a form, once all of that is there.
+    #[cfg(feature = "archives")]
+    fn begin_form(
+        &mut self,
+        mut head: Head<'_>,
+        head_len: usize,
+        rest: &[u8],
+        context: &mut Context<'_>,
+    ) -> Result<(usize, Action), HeadError> {
+        let len = archive::form_len(&head).unwrap_or(0);
+        let Some(form) = rest.get(..len) else {
+            if head.expect == Expect::Continue && !std::mem::replace(&mut self.gathers_form, true) {
+                context.out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+            }
+            self.gathers_form = true;
+            return Ok((0, Action::More));
+        };
+        self.gathers_form = false;
+        (head.framing, head.expect) = (Framing::None, Expect::None);
+        let form = str::from_utf8(form).map_err(|_| HeadError::BadRequest("the form is not UTF-8"))?;
+        let response = ResponseMeta::new(&head, &self.listener.policy);
+        let exchange = Exchange::new(response, Archive::new(&head, Some(form), &self.listener.archives));
+        self.begin_exchange(&head, exchange, head_len + len, context)
+    }
+
+    fn begin_exchange(
+        &mut self,
+        head: &Head<'_>,
+        mut exchange: Arc<Exchange>,
+        len: usize,
+        context: &mut Context<'_>,
+    ) -> Result<(usize, Action), HeadError> {
         self.identify(head, context)?;
         let policy = &self.listener.policy;
-        let mut exchange = methods::exchange(head, ResponseMeta::new(head, policy));
         let action = match Arc::get_mut(&mut exchange) {
             Some(exchange) => gate::begin(head, policy, exchange, context),
             None => Action::Reset(CloseReason::Internal),

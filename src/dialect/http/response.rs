@@ -137,6 +137,26 @@ impl ResponseMeta {
         }
     }
 
+    /// Begins a chunk of this length, which is sent in pieces.
+    #[cfg(feature = "archives")]
+    pub(super) fn chunk_head(&self, len: u64, context: &mut Context<'_>) {
+        if self.version == Version::Http11 {
+            chunked::chunk_head(len, context.out);
+        }
+    }
+
+    #[cfg(feature = "archives")]
+    pub(super) fn chunk_end(&self, context: &mut Context<'_>) {
+        if self.version == Version::Http11 {
+            context.out.extend_from_slice(chunked::CHUNK_END);
+        }
+    }
+
+    #[cfg(feature = "archives")]
+    pub(super) fn last_chunk(&self, context: &mut Context<'_>) {
+        self.part(&[], true, context);
+    }
+
     /// The status line and the fields that every response has. The empty line is still to come.
     pub(super) fn head(&self, code: u16, context: &mut Context<'_>) {
         context.out.reserve(HEAD_BYTES);

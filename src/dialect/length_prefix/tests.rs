@@ -129,10 +129,10 @@ fn files_leave_in_messages_of_one_mib() {
         call_protocol(&Access::default(), |context| protocol.answered(Ok(Answer::Opened(meta)), context));
     let line = format!("OK {len} etag={} mtime=0", meta.etag);
     assert_eq!(out, [message(line.as_bytes()), format!("{:<64}", 1 << 20).into_bytes()].concat());
-    assert_eq!(action, Action::Send { range: 0..1 << 20, hash: false });
+    assert_eq!(action, Action::Send { range: 0..1 << 20, hash: Hash::None });
     for (range, said) in [(1 << 20..2 << 20, format!("{:<64}", 1 << 20)), (2 << 20..len, format!("{:<64}", 1))] {
         let (action, out, _) = call_protocol(&Access::default(), |context| protocol.sent(None, context));
-        assert_eq!((action, out), (Action::Send { range, hash: false }, said.into_bytes()));
+        assert_eq!((action, out), (Action::Send { range, hash: Hash::None }, said.into_bytes()));
     }
     let (action, out, _) = call_protocol(&Access::default(), |context| protocol.sent(None, context));
     assert_eq!((action, out), (Action::Next, Vec::new()));

@@ -2,7 +2,7 @@
 
 use crate::dialect::line::options::OnlyIf;
 use crate::dialect::line::say::{refuse, say_opened};
-use crate::dialect::protocol::{Action, Context};
+use crate::dialect::protocol::{Action, Context, Hash};
 use crate::error::Failure;
 use crate::object::{Key, Meta};
 use crate::wire::range::ByteRange;
@@ -45,7 +45,7 @@ impl GetExchange {
         {
             self.trailer = Trailer::Kept(digest);
         }
-        Action::Send { range, hash: self.trailer == Trailer::Computed }
+        Action::Send { range, hash: if self.trailer == Trailer::Computed { Hash::Sha256 } else { Hash::None } }
     }
 
     /// The digest for the trailer; `computed` if it was asked for.

@@ -186,7 +186,7 @@ impl Receiving {
         Step::enter(Box::new(Self {
             target,
             upload: Upload::new(put.len, common.upload_len_max(&put.key, cx)),
-            hasher: Hasher::new(put.hash),
+            hasher: Hasher::sha256_if(put.hash),
             flush: Flush::Idle(0),
             min_rate: MinRate::new(cx.now, cx.limits.fixed.rate_window),
             put,
@@ -219,7 +219,7 @@ impl Receiving {
         let hasher = match &digest {
             Some(state) => Hasher::resume(state),
             // Of nothing there is no state; of anything else there must be one.
-            None => (offset == 0 || !put.hash).then(|| Hasher::new(put.hash)),
+            None => (offset == 0 || !put.hash).then(|| Hasher::sha256_if(put.hash)),
         };
         let answer = Answer::Resumed(upload);
         let action = common.with_protocol(cx, |protocol, context| protocol.answered(Ok(answer), context));

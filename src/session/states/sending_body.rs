@@ -21,7 +21,7 @@ use crate::session::cx::Cx;
 use crate::session::report::Segment;
 use crate::session::state::{Pausing, Sending, SlotRequest, Supply};
 use crate::session::step::Step;
-use crate::transfer::{Hasher, MinRate};
+use crate::transfer::{Hash, Hasher, MinRate};
 
 /// Found cold this many times in a row, a file is read into chunks instead: some file systems never keep a page.
 const COLD_MAX: u8 = 3;
@@ -146,7 +146,7 @@ impl Sending {
     ) -> Step {
         let total = meta.len;
         let action = common.with_protocol(cx, |protocol, context| protocol.answered(Ok(Answer::Opened(meta)), context));
-        if let (Action::Send { range, hash: true }, Some(request)) = (&action, &mut common.data.request)
+        if let (Action::Send { range, hash: Hash::Sha256 }, Some(request)) = (&action, &mut common.data.request)
             && (range.start > 0 || range.end < total)
         {
             request.segment = Some(Segment { first: range.start, end: range.end, total });

@@ -1,5 +1,5 @@
-//! A part of a long reply is sent; the next part needs a slot again, so that a client that reads slowly does not keep
-//! the slot of a long reply from others.
+//! A part of a long reply is sent; what the store makes the next part from needs a slot again, so that a client that
+//! reads slowly does not keep the slot of a long reply from others.
 
 use std::time::Instant;
 
@@ -15,8 +15,14 @@ impl Behavior for SendingPart {
     const IS_IN_A_FILE: bool = true;
     const IS_STALL_TIMED: bool = true;
 
-    fn begin(self, common: &mut Common, _cx: &mut Cx<'_>) -> Step {
-        if common.data.outbox.is_empty() { Step::NeedSlot(SlotRequest::Command(*self.next)) } else { Step::stay(self) }
+    fn begin(self, common: &mut Common, cx: &mut Cx<'_>) -> Step {
+        if !common.data.outbox.is_empty() {
+            return Step::stay(self);
+        }
+        match self.next {
+            Some(command) => Step::NeedSlot(SlotRequest::Command(*command)),
+            None => Step::Obey(common.with_protocol(cx, |protocol, context| protocol.sent(None, context))),
+        }
     }
 
     fn sent(self, _n: usize, common: &mut Common, cx: &mut Cx<'_>) -> Step {

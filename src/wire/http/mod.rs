@@ -5,6 +5,8 @@
 //! decided in the dialect.
 
 pub mod accept;
+#[cfg(feature = "archives")]
+pub mod archive_query;
 pub mod basic;
 pub mod chunked;
 pub mod conditional;

@@ -123,11 +123,11 @@ pub fn query(raw: &str, others: &[&str]) -> Result<Query, Failure> {
 }
 
 const UNKNOWN_QUERY: Failure = Failure::Malformed(
-    "the query of a folder is after=NAME, limit=N and recursive: there are no archives and no search",
+    "the query of a folder is after=NAME, limit=N, recursive, and archive=tar or archive=zip: there is no search",
 );
 
 /// True for a name that caches are bypassed with, and for one that tells where a link was followed.
-fn is_added(name: &str) -> bool {
+pub(super) fn is_added(name: &str) -> bool {
     const CACHE: [&str; 10] = ["v", "ver", "t", "ts", "cb", "r", "rnd", "rand", "random", "nocache"];
     const TRACKING: [&str; 5] = ["ref", "source", "igsh", "igshid", "mkt_tok"];
     let has_end = ["clid", "clkid", "braid"].iter().any(|end| name.ends_with(end));
@@ -161,7 +161,7 @@ pub fn component(text: &str) -> PercentEncode<'_> {
 }
 
 /// Form encoding: `+` is a space.
-fn form_value(raw: &str) -> Result<String, Failure> {
+pub(super) fn form_value(raw: &str) -> Result<String, Failure> {
     let bytes = decoded(&raw.replace('+', " "))?.into_owned();
     String::from_utf8(bytes).map_err(|_| Failure::Malformed("the query is not UTF-8"))
 }

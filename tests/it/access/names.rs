@@ -347,3 +347,28 @@ fn a_recursive_listing_has_nothing_that_a_listing_of_each_directory_has_not() {
     assert_eq!(of("anna"), "a/ a/f a/shut/ a/shut/f drop/ read/ shut/ shut/f z");
     assert_eq!(of("bob"), "a/ a/f drop/ read/ shut/ shut/bob/ shut/bob/f z");
 }
+
+#[cfg(feature = "archives")]
+#[test]
+fn no_archive_has_a_hidden_name_or_a_file_that_the_caller_may_not_read() {
+    const TREE_RULES: &str = "allow @ rl /\nallow anna rl /shut\nallow anna rl /a/shut\nallow @ c /drop\n\
+        allow bob rl /shut/bob\nallow @ l /named\n";
+    let files = ["a/f", "a/shut/f", "drop/f", "shut/f", "shut/bob/f", "named/f", "z"];
+    let mut by_http = rig(Kind::Http, TREE_RULES);
+    files.iter().for_each(|file| by_http.place(file, SECRET.as_bytes()));
+    let mut names = |name: &str, kind: &str, dir: &str| {
+        let (code, body) = http(&mut by_http, name, &format!("GET {dir}?archive={kind}"), "", "");
+        let found: Vec<&str> = files.into_iter().filter(|file| body.contains(&format!("{file}\0"))).collect();
+        (code, found.join(" "), body.matches(SECRET).count())
+    };
+    assert_eq!(names("", "tar", "/"), (200, "a/f z".to_owned(), 2));
+    assert_eq!(names("anna", "tar", "/"), (200, "a/f a/shut/f shut/f z".to_owned(), 4));
+    assert_eq!(names("bob", "tar", "/"), (200, "a/f shut/bob/f z".to_owned(), 3));
+    for (name, dir, count) in [("", "/", 2), ("anna", "/", 4), ("bob", "/", 3), ("bob", "/shut/", 1)] {
+        assert_eq!(names(name, "zip", dir).2, count, "{name} {dir}");
+    }
+    for (dir, code) in [("/shut/", 401), ("/a/shut/", 401), ("/drop/", 401)] {
+        assert_eq!(names("", "tar", dir).0, code, "{dir}");
+    }
+    assert_eq!(names("bob", "tar", "/a/shut/").0, 404);
+}

@@ -1,6 +1,8 @@
 //! Programs of other projects, unchanged, against the built binary: browsers, HTTP clients, proxies, tus clients, and the
 //! clients of the older systems in Python. All of them are ignored unless asked for: a bare machine has none.
 
+#[cfg(feature = "archives")]
+mod archives;
 mod browser;
 mod credentials;
 mod http;

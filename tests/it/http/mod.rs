@@ -1,6 +1,8 @@
 //! HTTP in virtual time: `sections` of the RFCs as one table of requests and replies, `responses` that need more than a
-//! row, `listings`, and requests of pages of other sites (`cross_site`). Programs that speak HTTP are in `clients`.
+//! row, `listings`, directories as one file (`archives`), and requests of pages of other sites (`cross_site`). Programs that speak HTTP are in `clients`.
 
+#[cfg(feature = "archives")]
+mod archives;
 mod cross_site;
 mod listings;
 mod responses;

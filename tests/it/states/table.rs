@@ -10,15 +10,15 @@ ProxyHeader -> Handshake AwaitHeader Done
 Handshake -> AwaitHeader Done
 AwaitHeader -> Verifying AwaitSlot Opening Executing ReceivingBody Committing Pausing Discarding SendingReply Done
 Verifying -> AwaitHeader Done
-AwaitSlot -> AwaitHeader Opening Executing ReceivingBody Saving Committing SendingBody Pausing Discarding SendingReply Done
-Opening -> AwaitHeader AwaitSlot Executing ReceivingBody Saving SendingBody Pausing Discarding SendingReply Done
+AwaitSlot -> AwaitHeader Opening Executing ReceivingBody Saving Committing SendingBody SendingPart Pausing Discarding SendingReply Done
+Opening -> AwaitHeader AwaitSlot Executing ReceivingBody Saving SendingBody SendingPart Pausing Discarding SendingReply Done
 Executing -> AwaitHeader AwaitSlot Opening Executing ReceivingBody Committing SendingBody SendingPart Pausing Discarding SendingReply Done
 ReceivingBody -> AwaitHeader AwaitSlot FinishingWrites Saving Pausing Discarding SendingReply Done
 FinishingWrites -> AwaitHeader Saving Committing Pausing SendingReply Done
 Committing -> AwaitHeader AwaitSlot Opening Executing ReceivingBody Committing SendingBody SendingPart Pausing Discarding SendingReply Done
 Saving -> AwaitHeader Executing Pausing Discarding SendingReply Done
-SendingBody -> AwaitHeader AwaitSlot SendingBody Pausing SendingReply Done
-SendingPart -> AwaitSlot Executing Done
+SendingBody -> AwaitHeader AwaitSlot SendingBody SendingPart Pausing SendingReply Done
+SendingPart -> AwaitHeader AwaitSlot Opening Executing SendingPart SendingReply Done
 Pausing -> AwaitHeader AwaitSlot Opening Executing ReceivingBody Committing SendingBody SendingPart Pausing Discarding SendingReply Done
 Discarding -> AwaitHeader SendingReply Done
 SendingReply -> Lingering Done

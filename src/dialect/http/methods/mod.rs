@@ -1,6 +1,8 @@
 //! What each method does: a file for each, after [`Handler`](crate::dialect::http::handler::Handler), and a row in the
 //! table here.
 
+#[cfg(feature = "archives")]
+pub(super) mod archive;
 pub(super) mod delete;
 pub(super) mod get;
 pub(super) mod listing;

@@ -28,7 +28,7 @@ fn content() -> Vec<u8> {
 
 /// The digest state after this many bytes of the content.
 fn digest_at(offset: usize) -> Option<DigestState> {
-    let mut hasher = Hasher::new(true);
+    let mut hasher = Hasher::sha256_if(true);
     hasher.update(&content()[..offset]);
     hasher.state()
 }

@@ -4,7 +4,8 @@
 //! them run in a turn as `turn_bytes` allows; the others come first in the next turn. Small requests
 //! never wait for that: their events are taken in between two turns, and all of them run before any bulk
 //! transfer does. While there are small requests, turns with uploads are shorter. How bulk transfers of several clients
-//! share a turn is decided in `bulk_queue`.
+//! share a turn is decided in `bulk_queue`. The bytes of a turn are charged by `driver::Budget::spend`, which advances the
+//! meter.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

@@ -1,6 +1,7 @@
 //! What must hold of every request before its method asks the store for anything, in this order: the body that a method
 //! without one must not have ▸ the caller ▸ what the caller may do from here ▸ the phase of the server ▸ the
-//! expectation. An expectation of a method without a body is refused first.
+//! expectation. An expectation of a method without a body is refused first. Which methods there are is decided in
+//! `methods`.
 
 use crate::access::link::{self, LinkError};
 use crate::access::password::PasswordCheck;

@@ -134,7 +134,7 @@ class Browser:
     def complaints(self):
         """What the console says, without answers that the page expects and shows."""
         lines = self.ask("POST", "/se/log", {"type": "browser"})
-        usual = re.compile(r"Failed to load resource: the server responded with a status of (404|409|412|413)")
+        usual = re.compile(r"Failed to load resource: the server responded with a status of (404|405|409|412|413)")
         return [line["message"] for line in lines if not usual.search(line["message"])]
 
 
@@ -142,6 +142,11 @@ ROW = "[...document.querySelectorAll('#rows tr')].find(row => row.querySelector(
 NAMES_SHOWN = "return [...document.querySelectorAll('#rows bdi')].map(name => name.textContent)"
 ITEM = "[...document.querySelectorAll('#items li')].find(item => item.querySelector('bdi').textContent === a[0])"
 UP, DOWN, END, HOME, ESCAPE, ENTER = "\ue013", "\ue015", "\ue010", "\ue011", "\ue00c", "\ue007"
+
+
+def natural(name):
+    """Digits count as numbers, and upper case as lower case."""
+    return re.sub(r"\d+", lambda digits: digits[0].zfill(20), name.lower())
 
 
 class Link:
@@ -213,7 +218,7 @@ class Check:
         self.browser.run("const a = arguments; %s.querySelector(a[1]).click()" % ROW, row, selector)
 
     def slowly(self, rate, offline=False):
-        """Uploads at so many bytes a second, or as fast as they go (-1)."""
+        """Uploads at this many bytes a second, or as fast as they go (-1)."""
         self.browser.cdp("Network.enable")
         self.browser.cdp("Network.emulateNetworkConditions", offline=offline, latency=0, downloadThroughput=-1, uploadThroughput=rate)
 
@@ -257,7 +262,7 @@ class Check:
         self.put("sub/inner.txt", b"inner")
         self.browser.open(self.writable)
         shown = self.browser.run(NAMES_SHOWN)
-        assert shown == sorted([*NAMES, "sub"], key=os.fsencode), shown
+        assert shown == ["sub", *sorted(NAMES, key=natural)], shown
         for name in NAMES:
             link = self.browser.run("const a = arguments; return %s.querySelector('th a').href" % ROW, name)
             answer = self.browser.until("window.read?.[a[0]] || (window.read ??= {}, fetch(a[0]).then(r => r.text()).then(t => { window.read[a[0]] = t; }), null)", link)
@@ -314,7 +319,9 @@ class Check:
                 self.browser.shot(self.shots / "drop.png")
         self.item("tree #1/a b/leaf?.txt", "stored")
         self.item("tree #1/top.txt", "stored")
-        self.item("tree #1/hollow", "failed")
+        # An empty folder is made, too.
+        self.browser.until(f"{ITEM} === undefined", "tree #1/hollow")
+        assert (self.folder / "tree #1/hollow").is_dir()
         assert (self.folder / "tree #1/a b/leaf?.txt").read_text() == "leaf"
         self.browser.until(ROW + ".querySelector('.folder')", "tree #1")
         # A folder that is chosen.
@@ -335,7 +342,7 @@ class Check:
         self.slowly(400_000)
         for number in range(5):
             self.drop(f"slow {number}.bin", "new Uint8Array(3_000_000)")
-        self.browser.until(f"{ITEM}?.querySelector('progress').value > 0 && /B\\/s/.test({ITEM}.innerText)", "slow 0.bin")
+        self.browser.until(f"{ITEM}?.querySelector('.sent').value > 0 && /B\\/s/.test({ITEM}.innerText)", "slow 0.bin")
         running = self.browser.run("return document.querySelectorAll('#items .sending').length")
         assert running == 3, f"{running} at once"
         self.browser.shot(self.shots / "uploading.png")
@@ -363,7 +370,7 @@ class Check:
             dropped.items.add(new File([content], arguments[0], { lastModified: 1_000_000 }));
             document.body.dispatchEvent(new DragEvent('drop', { dataTransfer: dropped, bubbles: true, cancelable: true }));
         """
-        safe = f"{ITEM}?.querySelector('progress').value"
+        safe = f"{ITEM}?.querySelector('.safe').value"
         link = Link(self.writable)
         self.browser.open(link.url)
         self.slowly(2_000_000)
@@ -457,7 +464,7 @@ class Check:
         self.put("large.bin", b"old")
         self.drop("large.bin", "new Uint8Array(2_000_000)")
         self.browser.until(question, "large.bin")
-        self.browser.until(f"{ITEM}?.className === 'asking' && {ITEM}.querySelector('progress').value === 0", "large.bin")
+        self.browser.until(f"{ITEM}?.className === 'asking' && {ITEM}.querySelector('.sent').value === 0", "large.bin")
         self.browser.click("#question [value=replace]")
         self.item("large.bin", "stored")
         assert (self.folder / "large.bin").stat().st_size == 2_000_000
@@ -466,7 +473,7 @@ class Check:
         self.item("too large.bin", "failed")
         self.browser.until(f"{ITEM}.querySelector('span').innerText.includes('(413)')", "too large.bin")
         # What a proxy refuses is not shown as the source of its page.
-        for text, shown in [("\\n<html>\\r\\n<b>413</b></html>", "The server answered 413."), ("a < b", "a < b (413)")]:
+        for text, shown in [("\\n<html>\\r\\n<b>413</b></html>", "A proxy before the server does not let requests of this size pass. Ask its operator to raise the limit. (413)"), ("a < b", "a < b (413)")]:
             assert self.browser.run(f"return reason(413, '{text}')") == shown
         self.counted("5 of 7 files stored, 1 failed, 1 skipped")
         self.drop("sub", "'not a folder'")
@@ -541,17 +548,11 @@ class Check:
         assert not (self.folder / "big.bin").exists()
         # The focus stays in the list.
         assert self.browser.run("return document.activeElement.closest('#rows') !== null")
-        # A folder with something in it is refused, where it was asked.
-        self.press("sub", ".del")
-        self.browser.click("#removal [value=delete]")
-        self.browser.until("document.querySelector('#removal .error').textContent.includes('(409)')")
-        self.browser.keys(ESCAPE)
-        assert (self.folder / "sub/inner.txt").exists()
 
     def a_read_only_server_shows_nothing_to_change(self):
         self.browser.open(self.read_only)
         self.browser.until(ROW, "words.txt")
-        assert not self.browser.run("return [...document.querySelectorAll('.write, .write *, .del')].some(node => node.checkVisibility())")
+        assert not self.browser.run("return [...document.querySelectorAll('.write, .write *, .del, #rename, #move, #delete')].some(node => node.checkVisibility())")
         assert self.browser.run("return document.querySelectorAll('.get').length") > 5
         self.drop("refused.txt", "'x'")
         assert not self.browser.run("return document.querySelector('#uploads').checkVisibility()")
@@ -563,9 +564,6 @@ class Check:
             os.close(os.open(self.folder / "many" / f"file {number:06}.txt", os.O_CREAT | os.O_WRONLY, 0o666))
         self.browser.open(self.writable + "many/")
         self.browser.until("/^[\d,]+ names loaded; there are more$/.test(document.querySelector('#status').textContent)")
-        self.browser.click("[data-sort=time] button")
-        self.browser.until("/not searched or sorted/.test(document.querySelector('#status').textContent)")
-        self.browser.click("[data-sort=name] button")
         self.browser.shot(self.shots / "many.png")
         self.browser.click("#all")
         self.browser.until("document.querySelector('#all').checkVisibility() === false")
@@ -590,7 +588,7 @@ class Check:
         self.browser.shot(self.shots / "no-script.png")
         self.browser.click("#more a")
         where = self.browser.ask("GET", "/url")
-        assert urllib.parse.unquote(where).endswith("/many/?after=file 000049.txt&limit=50"), where
+        assert "/many/?" in where and "after=" in where and "limit=50" in where, where
         source = self.browser.ask("GET", "/source")
         assert "<bdi>file 000050.txt</bdi>" in source and "<bdi>file 000049.txt</bdi>" not in source
         assert 'href="file%20000050.txt" download' in source

@@ -17,6 +17,11 @@ pub(super) fn write_fields(media_type: &str, name: &str, serve_active: bool, out
     out.extend_from_slice(b"\r\nX-Content-Type-Options: nosniff\r\nX-Frame-Options: SAMEORIGIN\r\n");
     if !serve_active && is_active(media_type) {
         out.extend_from_slice(b"Content-Security-Policy: sandbox; default-src 'none'\r\n");
+        // Browsers show a PDF in a viewer that runs its scripts apart from every site, and the sandbox gives the document
+        // an origin of its own besides.
+        if media_type == PDF {
+            return;
+        }
         // RFC 8187: a name of any characters.
         out.extend_from_slice(b"Content-Disposition: attachment; filename*=UTF-8''");
         target::encode_component(name, out);
@@ -86,6 +91,7 @@ pub(super) const fn of(_: &Key) -> &'static str {
     UNKNOWN
 }
 
+const PDF: &str = "application/pdf";
 const UNKNOWN: &str = "application/octet-stream";
 
 /// True if content of this type can run scripts in a browser, or load some.
@@ -95,7 +101,7 @@ fn is_active(media_type: &str) -> bool {
         media_type,
         "text/html" | "text/javascript" | "text/css" | "text/xsl" | "text/cache-manifest" | "multipart/related"
     );
-    let script = matches!(media_type, "application/javascript" | "application/pdf" | "application/x-shockwave-flash");
+    let script = matches!(media_type, "application/javascript" | PDF | "application/x-shockwave-flash");
     xml || text || script
 }
 
@@ -114,12 +120,14 @@ mod tests {
     // covers: script-in-uploads
     #[test]
     fn active_content_is_a_download_unless_the_operator_permits_it() {
-        for name in ["a.html", "A.HTM", "a.xhtml", "a.svg", "a.xml", "a.xsl", "a.mjs", "a.cjs", "a.js", "b/a.pdf"] {
+        for name in ["a.html", "A.HTM", "a.xhtml", "a.svg", "a.xml", "a.xsl", "a.mjs", "a.cjs", "a.js"] {
             let text = described(name, false);
             assert!(text.contains("Content-Disposition: attachment"), "{name}: {text}");
             assert!(text.contains("sandbox"), "{name}: {text}");
             assert!(!described(name, true).contains("attachment"), "{name}");
         }
+        let text = described("b/a.pdf", false);
+        assert!(text.contains("sandbox; default-src 'none'\r\n") && !text.contains("attachment"), "{text}");
         for name in ["a.png", "a.mp4", "a.wav", "a.txt", "a.csv", "a.json", "a", "a.bin", ".html"] {
             let text = described(name, false);
             assert!(!text.contains("attachment"), "{name}: {text}");

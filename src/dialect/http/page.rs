@@ -20,10 +20,16 @@ use crate::wire::http::target;
 const TEMPLATE: &str = include_str!("page/page.html");
 const STYLE: &str = include_str!("page/style.css");
 const SCRIPT: &str = concat!(
-    include_str!("page/script.js"),
+    include_str!("page/base.js"),
+    include_str!("page/list.js"),
+    include_str!("page/select.js"),
+    include_str!("page/search.js"),
+    include_str!("page/change.js"),
+    include_str!("page/share.js"),
     include_str!("page/preview.js"),
     include_str!("page/upload.js"),
-    include_str!("page/parts.js")
+    include_str!("page/parts.js"),
+    include_str!("page/keys.js")
 );
 
 /// What the page of a directory shows.

@@ -1,5 +1,6 @@
 //! The web page of a directory in a real browser: `tests/page/browser.py` drives it, against a server
-//! that may be written to and one that may not, in the same directory; `tests/page/sharing.py` the signed links of one.
+//! that may be written to and one that may not, in the same directory; `tests/page/sharing.py` the signed links of one,
+//! `tests/page/managing.py` directories, selections and drop boxes.
 //!
 //! Pictures of the page are left in `target/page`, for people to look at.
 
@@ -40,6 +41,20 @@ fn the_page_of_a_directory_does_in_a_browser_what_it_offers() {
     let read_only = read_only.replacen("://", "://somebody:open%20sesame@", 1);
     let words = [&*writable, &read_only, &dir.to_string_lossy()];
     run("browser.py", &words);
+}
+
+#[test]
+#[ignore = "needs chromium, chromedriver and python3"]
+fn the_page_manages_directories_and_is_a_drop_box_where_only_uploads_are_permitted() {
+    let temporary = process::dir(env!("CARGO_TARGET_TMPDIR"));
+    let (dir, file) = (temporary.path().join("files"), temporary.path().join("access"));
+    fs::create_dir_all(dir.join("drop")).expect("a directory can be made");
+    fs::write(&file, entries(&["anna"], "allow @ c /drop/\n")).expect("a file can be made");
+    fs::set_permissions(&file, Permissions::from_mode(0o600)).expect("a mode can be set");
+    let (_writable, writable) = serve(&dir, &["--upload-sync", "1M"]);
+    let (_read_only, read_only) = serve(&dir, &["--read-only"]);
+    let (_guarded, guarded) = serve(&dir, &["--access", &file.to_string_lossy()]);
+    run("managing.py", &[&writable, &read_only, &format!("{guarded}drop/"), &dir.to_string_lossy()]);
 }
 
 #[test]

@@ -19,8 +19,8 @@ async function sendInParts(item, address, headers) {
   const forget = () => { if (at) fetch(at + pass, { method: 'DELETE', headers: TUS }).catch(() => {}); hold(null); };
   item.discard = forget;
   for (let breaks = 0; breaks <= RETRIES; breaks++) {
-    const answer = !at ? await ask(item, 'POST', address, { ...TUS, ...headers, 'Upload-Length': size })
-      : safe < 0 ? await ask(item, 'HEAD', at + pass, TUS) : await sendPart(item, at + pass, safe);
+    const answer = !at ? await transmit(item, 'POST', address, { ...TUS, ...headers, 'Upload-Length': size })
+      : safe < 0 ? await transmit(item, 'HEAD', at + pass, TUS) : await sendPart(item, at + pass, safe);
     if (item.state !== 'sending') return {};
     const { status } = answer, place = answer.field('Location');
     if (status === 201 && place) hold(new URL(place, address).href);
@@ -33,7 +33,7 @@ async function sendInParts(item, address, headers) {
     } else if (status >= 200 && status < 300 && at && offset <= size) {
       safe = offset;
       item.note = '';
-      advance(item, safe);
+      advance(item, safe, safe);
       if (safe > most) [most, breaks] = [safe, 0];
       if (safe === size) {
         kept.write(key, null);
@@ -54,15 +54,23 @@ async function sendInParts(item, address, headers) {
   return { status: 0 };
 }
 
+// How much of an upload is safe; NaN if nothing is known of it, null if it is gone.
+async function safeOf(at) {
+  const answer = await fetch(at, { headers: TUS, cache: 'no-store' }).catch(() => null);
+  if ([404, 410].includes(answer?.status)) return null;
+  return Number(answer?.ok ? answer.headers.get('Upload-Offset') ?? NaN : NaN);
+}
+
 // While a part is sent, the server is asked what of it is safe: by GET, because HEAD would end the request that sends it.
 async function sendPart(item, at, safe) {
   const looking = setInterval(async () => {
-    const answer = await fetch(at, { headers: TUS, cache: 'no-store' }).catch(() => null);
-    const now = Number(answer?.ok && answer.headers.get('Upload-Offset'));
-    if (now > item.sent && item.state === 'sending') advance(item, now);
+    const now = await safeOf(at);
+    if (now > item.safe && item.state === 'sending') advance(item, Math.max(now, item.sent), now);
   }, LOOK_MS);
   const headers = { ...TUS, 'Upload-Offset': safe, 'Content-Type': 'application/offset+octet-stream' };
-  const answer = await ask(item, 'PATCH', at, headers, item.file.slice(safe, safe + PART));
+  const answer = await transmit(item, 'PATCH', at, headers, item.file.slice(safe, safe + PART), upload => {
+    upload.onprogress = event => advance(item, safe + event.loaded);
+  });
   clearInterval(looking);
   return answer;
 }
@@ -78,3 +86,31 @@ async function pause(item, seconds) {
     item.wake = done;
   });
 }
+
+/* What an earlier page has begun: it is resumed when the same file is chosen again. */
+
+function resumed(path) {
+  for (const node of $('unfinished').querySelectorAll('li')) if (node.path === path) node.remove();
+  $('unfinished').hidden = !$('unfinished').querySelector('li');
+}
+
+async function showUnfinished() {
+  let keys = [];
+  try { keys = Object.keys(localStorage); } catch { /* nothing is kept */ }
+  for (const key of keys.filter(key => key.startsWith(`upload ${here}`))) {
+    const [, address, size] = key.split(' '), path = decodeURIComponent(address.slice(here.length)), at = kept.read(key);
+    const safe = await safeOf(at + pass);
+    if (safe === null || safe === Number(size)) kept.write(key, null);
+    if (!(safe < Number(size)) || safe === null || items.some(item => item.path === path)) continue;
+    const onclick = () => {
+      fetch(at + pass, { method: 'DELETE', headers: TUS }).catch(() => {});
+      kept.write(key, null);
+      resumed(path);
+    };
+    const words = `${human(safe)} of ${human(size)} are safe`, button = make('button', { textContent: 'Discard', ariaLabel: `Discard ${path}`, onclick });
+    const node = make('li', { path }, make('bdi', { textContent: path }), make('span', { textContent: words }), button);
+    $('unfinished').querySelector('ul').append(node);
+    $('unfinished').hidden = false;
+  }
+}
+if (writable) showUnfinished();

@@ -1,5 +1,5 @@
 
-// Looking into a file: images, sound, film, and the beginning of texts.
+// Previews of images, sound, film, and the beginning of texts; and the README of the directory.
 const preview = $('preview'), stage = preview.querySelector('.stage');
 const TEXT_MAX = 65536;
 let watched = null;
@@ -9,32 +9,35 @@ function openPreview(entry) {
   preview.querySelector('bdi').textContent = entry.name;
   preview.querySelector('[download]').href = entry.href;
   for (const button of preview.querySelectorAll('[value]')) button.disabled = !neighbour(Number(button.value));
-  const address = here + entry.href;
+  const address = addressOf(entry);
   const onerror = () => { if (watched === entry) stage.replaceChildren('This browser cannot show it.'); };
   silence();
   if (entry.kind === 'image') stage.append(make('img', { alt: entry.name, onerror, src: address }));
-  else if (entry.kind === 'text') showText(entry, address);
+  else if (entry.kind === 'text') showText(entry, stage);
   else stage.append(make(entry.kind, { controls: true, preload: 'metadata', ariaLabel: entry.name, onerror, src: address }));
-  if (!preview.open) preview.showModal();
+  if (!preview.open) {
+    // The button Back closes it.
+    history.pushState({ preview: true }, '');
+    preview.showModal();
+  }
   // A button that has just been disabled must not keep the focus.
   if (document.activeElement.disabled) preview.querySelector('[autofocus]').focus();
 }
 
-async function showText(entry, address) {
-  const pre = make('pre', { tabIndex: 0, ariaLabel: entry.name });
-  stage.append(pre);
-  // An empty file has no first byte to ask for.
-  if (!entry.size) return;
-  try {
-    const answer = await fetch(address, { headers: { Range: `bytes=0-${TEXT_MAX - 1}` } });
-    if (!answer.ok) throw new Error(reason(answer.status, await answer.text()));
-    // A letter that was cut through at the end is left out.
-    const text = new TextDecoder().decode(await answer.arrayBuffer(), { stream: true });
-    const cut = answer.status === 206 && Number(answer.headers.get('Content-Range').split('/')[1]) > TEXT_MAX;
-    if (watched === entry) pre.append(text, cut ? `\n\n… the first 64 KiB of ${human(entry.size)}` : '');
-  } catch (error) {
-    if (watched === entry) pre.append(error.message);
-  }
+// The beginning of a text. An empty file has no first byte to ask for.
+async function beginning(entry) {
+  if (!entry.size) return '';
+  const answer = await ask(addressOf(entry), { headers: { Range: `bytes=0-${TEXT_MAX - 1}` } });
+  // A letter that was cut through at the end is left out.
+  const text = new TextDecoder().decode(await answer.arrayBuffer(), { stream: true });
+  const cut = answer.status === 206 && Number(answer.headers.get('Content-Range').split('/')[1]) > TEXT_MAX;
+  return text + (cut ? `\n\n… the first 64 KiB of ${human(entry.size)}` : '');
+}
+
+async function showText(entry, parent) {
+  const pre = make('pre', { tabIndex: 0, ariaLabel: entry.name, role: 'group' });
+  parent.append(pre);
+  pre.textContent = await beginning(entry).catch(error => error.message);
 }
 
 // Ends what is playing and what is being fetched for it.
@@ -66,5 +69,17 @@ preview.addEventListener('close', () => {
   const place = view.indexOf(watched);
   watched = null;
   silence();
+  if (history.state?.preview) history.back();
   focusRow(place);
 });
+addEventListener('popstate', () => { if (preview.open) preview.close(); });
+// The page was loaded again while a preview was open.
+if (history.state?.preview) history.replaceState(null, '');
+
+function showReadme() {
+  const section = $('readme'), found = search ? null : view.find(entry => /^readme(\.(md|txt|rst))?$/.test(entry.plain) && may('r', entry));
+  if (!section.hidden || !found || isFolder(found)) return;
+  section.hidden = false;
+  section.querySelector('bdi').textContent = found.name;
+  showText(found, section);
+}

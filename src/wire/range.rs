@@ -115,6 +115,12 @@ pub fn signed_decimal(text: &str) -> Option<i64> {
     text.parse().ok().filter(|_| is_decimal(text.strip_prefix('-').unwrap_or(text)))
 }
 
+/// A time in seconds since 1970, perhaps with a fraction, which is dropped.
+pub fn seconds(text: &str) -> Option<i64> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    signed_decimal(whole).filter(|_| is_decimal(fraction))
+}
+
 fn is_decimal(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
@@ -136,6 +142,29 @@ pub fn write_decimal(mut number: u64, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_may_have_a_fraction_which_is_dropped() {
+        for (text, time) in [("0", 0), ("1700000000.123456789", 1_700_000_000), ("-5.9", -5), ("7.0", 7)] {
+            assert_eq!(seconds(text), Some(time), "{text}");
+        }
+        for text in [
+            "",
+            ".",
+            "1.",
+            ".5",
+            "1.x",
+            "1.2.3",
+            "+1",
+            "1e9",
+            "--1",
+            " 1",
+            "2025-01-01T00:00:00Z",
+            "99999999999999999999",
+        ] {
+            assert_eq!(seconds(text), None, "{text}");
+        }
+    }
     use proptest::prelude::*;
 
     #[test]

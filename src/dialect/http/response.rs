@@ -18,7 +18,7 @@ const HEAD_BYTES: usize = 512;
 const EXPOSED: &str = "Accept-Patch, Accept-Ranges, Content-Disposition, Content-Range, ETag, Link, Location, Repr-Digest, Retry-After, \
     Tus-Checksum-Algorithm, Tus-Extension, Tus-Max-Size, Tus-Resumable, Tus-Version, Unlisted-Names, \
     Upload-Complete, \
-    Upload-Concat, Upload-Defer-Length, Upload-Expires, Upload-Length, Upload-Limit, Upload-Metadata, Upload-Offset";
+    Upload-Concat, Upload-Defer-Length, Upload-Expires, Upload-Length, Upload-Limit, Upload-Metadata, Upload-Offset, X-OC-MTime";
 
 /// Capacity reserved around a chunk: its length, line ends, the last chunk.
 const CHUNK_FRAME_BYTES: usize = 32;

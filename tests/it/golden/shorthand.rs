@@ -34,7 +34,7 @@ const DATE: &str = "Tue, 14 Nov 2023 22:13:20 GMT";
 
 const EXPOSED: &str = "Access-Control-Expose-Headers: Accept-Patch, Accept-Ranges, Content-Disposition, Content-Range, ETag, Link, Location, Repr-Digest, Retry-After, \
     Tus-Checksum-Algorithm, Tus-Extension, Tus-Max-Size, Tus-Resumable, Tus-Version, Unlisted-Names, Upload-Complete, \
-    Upload-Concat, Upload-Defer-Length, Upload-Expires, Upload-Length, Upload-Limit, Upload-Metadata, Upload-Offset\\r\\n";
+    Upload-Concat, Upload-Defer-Length, Upload-Expires, Upload-Length, Upload-Limit, Upload-Metadata, Upload-Offset, X-OC-MTime\\r\\n";
 const OFFERED: &str = "Tus-Resumable: 1.0.0\\r\\nTus-Version: 1.0.0\\r\\nTus-Max-Size: 1000\\r\\n\
      Tus-Extension: creation,creation-with-upload,creation-defer-length,termination,checksum,expiration,concatenation\\r\\n\
      Tus-Checksum-Algorithm: sha1,sha256\\r\\n\

@@ -13,6 +13,7 @@ use crate::wire::http::conditional::Preconditions;
 use crate::wire::http::head::{Framing, Head};
 use crate::wire::http::{digest, target};
 use crate::wire::key::Path;
+use crate::wire::range::seconds;
 
 /// A PUT.
 #[derive(Debug)]
@@ -24,12 +25,23 @@ pub(super) struct Upload {
     digest: Option<[u8; 32]>,
     /// From `Want-Repr-Digest`.
     wants_digest: bool,
+    /// From `X-OC-Mtime`.
+    mtime: Option<i64>,
 }
 
 impl Upload {
     /// What the head says about the body, whether or not the request is valid.
     pub(crate) fn new(head: &Head<'_>) -> Self {
-        Self { path: None, incoming: Incoming::new(head), digest: None, wants_digest: false }
+        Self { path: None, incoming: Incoming::new(head), digest: None, wants_digest: false, mtime: None }
+    }
+
+    /// The fields about what was stored.
+    fn describe(&self, stored: &Stored, context: &mut Context<'_>) {
+        validators(&stored.meta, context);
+        repr_digest(stored.meta.sha256.filter(|_| self.wants_digest).as_ref(), context.out);
+        if self.mtime.is_some() {
+            field("X-OC-MTime", &"accepted", context.out);
+        }
     }
 
     /// The upload is complete under its final name (RFC 9110 §9.3.4).
@@ -38,7 +50,6 @@ impl Upload {
         if self.incoming.go_ahead() == GoAhead::Awaited {
             response.set_close();
         }
-        let digest = stored.meta.sha256.filter(|_| self.wants_digest);
         match stored.placed {
             Placed::New => {
                 response.head(201, context);
@@ -46,14 +57,12 @@ impl Upload {
                     // Relative to the target: a proxy may have removed a prefix of the path.
                     field("Location", &target::component(key.name()), context.out);
                 }
-                validators(&stored.meta, context);
-                repr_digest(digest.as_ref(), context.out);
+                self.describe(stored, context);
                 context.out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
             }
             Placed::Replaced => {
                 response.head(204, context);
-                validators(&stored.meta, context);
-                repr_digest(digest.as_ref(), context.out);
+                self.describe(stored, context);
                 context.out.extend_from_slice(b"\r\n");
             }
         }
@@ -100,13 +109,25 @@ impl Handler for Upload {
             [Ok(Some(one)), Ok(Some(other))] if one != other => return Err(Failure::DigestMismatch.into()),
             [one, other] => one?.or(other?),
         };
+        let mtime =
+            head.upload.as_ref().and_then(|fields| fields.x_oc_mtime).map(|text| {
+                seconds(text).ok_or(Failure::Malformed("X-OC-Mtime is not a number of seconds since 1970"))
+            });
+        self.mtime = mtime.transpose()?;
         self.wants_digest = digest::wants_sha256(head.fields.want_repr_digest.lines());
         let hash = self.digest.is_some() || self.wants_digest;
         // The body of a client that does not wait is on its way.
         let sha256 =
             self.digest.filter(|_| self.incoming.go_ahead() == GoAhead::Awaited && len.is_some()).map(Box::new);
         let go_ahead = self.incoming.go_ahead();
-        Ok(Action::Run(Command::Put(Put { precondition, hash, sha256, go_ahead, ..Put::new(key, len) })))
+        Ok(Action::Run(Command::Put(Put {
+            precondition,
+            mtime: self.mtime,
+            hash,
+            sha256,
+            go_ahead,
+            ..Put::new(key, len)
+        })))
     }
 
     fn answered(&mut self, answer: Answer, response: &mut ResponseMeta, context: &mut Context<'_>) -> Action {

@@ -19,6 +19,7 @@ pub struct UploadFields<'a> {
     pub upload_length: Option<&'a str>,
     pub upload_metadata: Option<&'a str>,
     pub upload_offset: Option<&'a str>,
+    pub x_oc_mtime: Option<&'a str>,
 }
 
 impl<'a> UploadFields<'a> {
@@ -41,6 +42,7 @@ impl<'a> UploadFields<'a> {
             b"upload-length" => |fields| &mut fields.upload_length,
             b"upload-metadata" => |fields| &mut fields.upload_metadata,
             b"upload-offset" => |fields| &mut fields.upload_offset,
+            b"x-oc-mtime" => |fields| &mut fields.x_oc_mtime,
             _ => return,
         };
         let slot = slot(this.get_or_insert_default());

@@ -15,7 +15,7 @@ use crate::wire::http::digest;
 use crate::wire::http::head::{Head, UploadFields};
 use crate::wire::http::tus::{Checksum, Concat, metadata};
 use crate::wire::key::{self, Path};
-use crate::wire::range::decimal;
+use crate::wire::range::{decimal, seconds};
 
 pub(super) const VERSION: &str = "1.0.0";
 pub(super) const EXTENSIONS: &str =
@@ -84,12 +84,14 @@ pub(super) fn create(
     }
     let path = this.path.as_ref().ok_or(Failure::Internal)?;
     let mut precondition = Precondition::None;
+    let mut mtime = None;
     let key = if role == Role::Partial {
         // Its metadata is only kept: it never gets a name. What may be stored there may be a part of it.
         metadata(text, "")?;
         if path.expected_kind == ExpectedKind::Dir { inside(&path.key, PARTIAL)? } else { path.key.clone() }
     } else {
         precondition = Preconditions::parse(&head.fields)?.for_change();
+        mtime = mtime_in(text)?;
         final_name(path, text)?
     };
     let target = path.clone();
@@ -99,7 +101,7 @@ pub(super) fn create(
     }
     check_coding(head)?;
     read_checksum(this, fields)?;
-    let put = Put { precondition, ..Put::new(key, len) };
+    let put = Put { precondition, mtime, ..Put::new(key, len) };
     let upload = UploadRef::New(Box::new(NewUpload { id: None, put, metadata: kept.into(), role }));
     let append = Append { upload, len, ends: Ends::AtItsLength, is_verified: this.part.is_wanted() };
     this.in_dir = in_dir(&target, text, &append);
@@ -138,7 +140,7 @@ fn join(
     this.path = Some(Path { key: key.clone(), expected_kind: ExpectedKind::Either });
     this.whole = digest::sha256(head.fields.repr_digest.lines())?;
     let precondition = Preconditions::parse(&head.fields)?.for_change();
-    let put = Put { precondition, hash: this.whole.is_some(), ..Put::new(key, None) };
+    let put = Put { precondition, mtime: mtime_in(text)?, hash: this.whole.is_some(), ..Put::new(key, None) };
     let upload = NewUpload { id: None, put, metadata: kept.into(), role: Role::Final(parts) };
     let upload = UploadRef::New(Box::new(upload));
     let append = Append { upload, len: None, ends: Ends::Joined, is_verified: false };
@@ -192,6 +194,13 @@ fn read_checksum(this: &mut Resumable, fields: &UploadFields<'_>) -> Result<(), 
         this.part = PartDigest::of(Checksum::parse(text)?);
     }
     Ok(())
+}
+
+/// The time in the metadata.
+fn mtime_in(text: &str) -> Result<Option<i64>, Failure> {
+    let bad = Failure::Malformed("mtime in Upload-Metadata is not a number of seconds since 1970");
+    let Some(value) = metadata(text, "mtime")? else { return Ok(None) };
+    str::from_utf8(&value).ok().and_then(seconds).map(Some).ok_or(bad)
 }
 
 /// The target itself; or the name in the metadata, in the directory that the target is.

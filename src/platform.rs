@@ -19,6 +19,7 @@ use crate::object::{Key, Listing, Meta, Precondition, Stored};
 use crate::upload::{DigestState, Inquiry, PartEnd, UploadId, UploadRef, UploadState};
 
 pub use crate::access::ClientCertificate;
+pub use crate::access::Permit;
 pub use crate::access::password::{Finding, PasswordCheck, Verdict, WorkMemory};
 pub use crate::counters::{Counters, Health, Queued};
 
@@ -57,7 +58,7 @@ pub enum Op {
     /// Ends the attachment of a connection to an upload. No write is under way. Consumes `file`, whatever happens.
     EndPart { file: FileId, end: PartEnd },
     /// How far an upload is, as was last recorded. With [`Inquiry::Aside`] also while a connection is attached to it.
-    FindUpload { id: UploadId, inquiry: Inquiry },
+    FindUpload { id: UploadId, inquiry: Inquiry, permit: Permit },
     /// Writes this part of a staging file to the disk, and waits for it: bounds the dirty memory of a long
     /// upload. Promises nothing about durability.
     Flush { file: FileId, offset: u64, len: u64 },
@@ -89,11 +90,13 @@ pub enum Op {
         len: Option<u64>,
         /// The client that a new upload is counted against.
         client: ClientAddress,
+        /// For the upload that is there, or for each of those that a new one is concatenated from.
+        permit: Permit,
     },
     /// Reads up to `len` bytes into `chunk`, which comes back with the completion.
     Read { file: FileId, offset: u64, len: usize, chunk: Chunk },
     /// Removes an upload that no connection is attached to.
-    RemoveUpload { id: UploadId },
+    RemoveUpload { id: UploadId, permit: Permit },
     /// Does what the command says, all of it.
     Run(Whole),
     /// A whole small upload in one operation: create, write, commit. `chunk` is the body and comes back with
@@ -162,7 +165,8 @@ pub enum Outcome {
         /// Of everything before its offset, where a digest is wanted.
         digest: Option<DigestState>,
     },
-    UploadRemoved,
+    /// The name it would have had.
+    UploadRemoved(Key),
     /// The range was in the page cache a moment ago.
     Warmed,
     /// Every byte of the chunk is in the file.

@@ -19,6 +19,6 @@ mod tests;
 pub use caller::{Caller, ClientCertificate, Identity, Proof};
 pub use control::Access;
 pub use guesses::Guesses;
-pub use permission::{Asking, DENIED, denied};
+pub use permission::{Asking, DENIED, Permit, denied};
 pub use rights::Rights;
 pub use rules::{Admission, LinkKey, Rules};

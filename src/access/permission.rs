@@ -5,6 +5,8 @@
 //! answer tells what is there already.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::{fmt, io};
 
 use sha2::{Digest as _, Sha256};
 
@@ -14,7 +16,7 @@ use crate::access::names::parent;
 use crate::access::rights::Rights;
 use crate::access::rules::Rules;
 use crate::command::{Append, Command, Put, Whole};
-use crate::error::Failure;
+use crate::error::{Failure, StoreError};
 use crate::object::{Entry, Key, Listing, Node, Precondition};
 use crate::upload::{UploadId, UploadRef};
 use crate::wire::key;
@@ -42,6 +44,30 @@ pub struct Asking<'a> {
     pub requests: u64,
 }
 
+/// Whether a caller may store under the name of an upload that only the store knows by name: returns how long the upload
+/// may be, or what the caller is answered. `None` permits everything.
+#[derive(Clone, Default)]
+pub struct Permit(pub Option<Arc<Permits>>);
+
+type Permits = dyn Fn(&Key) -> Result<u64, Failure> + Send + Sync;
+
+impl Permit {
+    /// Refuses an upload of this name, and one that is to have this length.
+    pub fn check(&self, key: &Key, len: Option<u64>) -> Result<(), StoreError> {
+        let Some(permits) = &self.0 else { return Ok(()) };
+        let refused =
+            |failure, site| StoreError { failure, site, source: Some(io::Error::other(key.as_str().to_owned())) };
+        let len_max = permits(key).map_err(|failure| refused(failure, "not permitted by the rules"))?;
+        if len > Some(len_max) { Err(refused(Failure::TooLarge, Failure::TooLarge.words())) } else { Ok(()) }
+    }
+}
+
+impl fmt::Debug for Permit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Permit").finish_non_exhaustive()
+    }
+}
+
 impl Access {
     /// Whether the command may run, as far as no rules decide.
     pub fn permit_without_rules(&self, command: &Command, caller: &Caller) -> Result<(), Failure> {
@@ -56,22 +82,14 @@ impl Access {
         Ok(())
     }
 
-    /// The command as it may run by the rules. An upload that only the store knows by name is checked with
-    /// [`Access::permits_upload`] besides.
+    /// The command as it may run by the rules. An upload that only the store knows by name is checked there, with
+    /// [`Rules::upload_bound`].
     pub fn permit(&self, command: Command, rules: &Rules, asking: &Asking<'_>) -> Result<Command, Failure> {
         self.permit_without_rules(&command, asking.caller)?;
         if !rules.is_current(asking.caller, asking.wall_clock_s) {
             return Err(Failure::WrongSecret);
         }
         rules.permit(command, asking)
-    }
-
-    /// True if a caller may continue with an upload of this name, ask about it and give it up.
-    pub fn permits_upload(&self, key: &Key, asking: &Asking<'_>) -> bool {
-        self.rules().is_none_or(|rules| {
-            let rights = rules.rights(asking.caller, asking.from, key);
-            rights.has(Rights::CREATE) || rights.has(Rights::REPLACE)
-        })
     }
 
     /// What must hold where an upload gets its name, in place of `precondition`. The rules are asked again: they may be
@@ -154,6 +172,13 @@ enum Way {
 }
 
 impl Rules {
+    /// Bytes that an upload of this name may have; `None` if the caller may not continue it, ask about it or give it up.
+    pub fn upload_bound(&self, caller: &Caller, from: IpAddr, key: &Key) -> Option<u64> {
+        let rights = self.rights(caller, from, key);
+        let may_store = rights.has(Rights::CREATE) || rights.has(Rights::REPLACE);
+        may_store.then(|| self.upload_len_max(caller, from, key).unwrap_or(u64::MAX))
+    }
+
     fn permit(&self, command: Command, asking: &Asking<'_>) -> Result<Command, Failure> {
         match &command {
             Command::Run(Whole::Rename { .. }) => self.permit_rename(command, asking),

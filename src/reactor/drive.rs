@@ -3,7 +3,6 @@
 
 use std::io::ErrorKind;
 
-use crate::error::StoreError;
 use crate::ids::ConnId;
 use crate::platform::{Completion, Op, Platform, Readable, Stream};
 use crate::reactor::connections::Registration;
@@ -11,8 +10,7 @@ use crate::reactor::driver::{Budget, Driver};
 use crate::reactor::parts::Reactor;
 use crate::reactor::upload_locks::{Due, UploadLocks};
 use crate::session::state::Name;
-use crate::session::{Arrival, Event, Load, Outgoing, Pass, Want};
-use crate::upload::TAKEN_OVER;
+use crate::session::{Arrival, Event, Load, Outgoing, Pass, SlotAnswer, Want};
 
 impl<P: Platform> Reactor<P> {
     /// Moves up to `bytes` for one connection, until nothing moves or its budget is spent.
@@ -30,15 +28,12 @@ impl<P: Platform> Reactor<P> {
     /// Tells the connections that an upload passes from one to another.
     pub(super) fn hand_over_uploads(&mut self) {
         for due in self.uploads.take_due() {
-            let (Due::Supersede(id) | Due::Refuse(id) | Due::Submit(id, _)) = &due;
+            let (Due::Supersede(id) | Due::Refuse(id, _) | Due::Submit(id, _)) = &due;
             let Some(mut driver) = self.driver(*id) else { continue };
             match due {
                 Due::Supersede(_) => driver.tell(Event::Superseded),
                 Due::Submit(_, op) => driver.submit(op),
-                Due::Refuse(conn) => {
-                    let result = Err(StoreError::refused(TAKEN_OVER, "superseded"));
-                    driver.complete(Completion { conn, result, chunk: None });
-                }
+                Due::Refuse(conn, error) => driver.complete(Completion { conn, result: Err(error), chunk: None }),
             }
             driver.enqueue();
         }
@@ -184,12 +179,15 @@ impl<P: Platform> Driver<'_, P> {
             return false;
         }
         let session = &mut self.connection.session;
-        let is_decided = session.ask_for_slot(self.id, &mut self.env.cx());
-        // The connection that is attached to its upload may hold the very slot this one waits for.
-        if !is_decided && let Some(upload) = session.upload().wanted {
-            self.uploads.announce(self.id, upload);
+        match session.ask_for_slot(self.id, &mut self.env.cx()) {
+            SlotAnswer::Decided => true,
+            SlotAnswer::Waits(wanted) => {
+                if let Some((upload, permit)) = wanted {
+                    self.uploads.announce(self.id, upload, permit);
+                }
+                false
+            }
         }
-        is_decided
     }
 
     /// A timer of the connection has fired, though its deadline may have moved since.

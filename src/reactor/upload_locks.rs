@@ -2,13 +2,18 @@
 //! back of a newer one.
 //!
 //! A newer request takes over: the older connection is asked to, saves what it has received, and detaches; the newer
-//! waits for that. Of several that wait, the newest continues. Bookkeeping only; the reactor does what is noted here.
+//! waits for that. Of several that wait, the newest continues. A request that its permit does not allow is refused, and
+//! ends no other; while the name of the upload is not known here, it waits.
+//!
+//! Bookkeeping only; the reactor does what is noted here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
+use crate::error::StoreError;
 use crate::ids::ConnId;
-use crate::platform::Op;
-use crate::upload::{Inquiry, UploadId};
+use crate::object::Key;
+use crate::platform::{Op, Permit};
+use crate::upload::{Inquiry, TAKEN_OVER, UploadId};
 
 #[derive(Debug, Default)]
 pub(super) struct UploadLocks {
@@ -21,19 +26,13 @@ pub(super) struct UploadLocks {
 #[derive(Debug)]
 struct Holder {
     conn: ConnId,
-    hold: Hold,
-    /// Waits until `conn` lets go.
-    next: Option<(ConnId, Op)>,
-}
-
-/// How far a connection is with its upload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Hold {
-    /// Its operation is at the store: there is nothing yet that it could detach from.
-    Opening,
-    /// The same; it is asked as soon as it is attached.
-    OpeningForAnother,
-    Attached,
+    /// The name of the upload, once the connection is attached. Before, its operation is at the store: it has nothing yet
+    /// to detach from.
+    key: Option<Key>,
+    /// Wait until `conn` is attached, to be decided about then; or the one that waits until it is detached.
+    waiting: VecDeque<(ConnId, Op)>,
+    /// Wait for a slot since before `conn` was attached: at most one for each place of a connection.
+    announced: BTreeMap<usize, Permit>,
 }
 
 /// What the reactor is to do.
@@ -43,8 +42,8 @@ pub(super) enum Due {
     Supersede(ConnId),
     /// The operation may run.
     Submit(ConnId, Op),
-    /// The operation will not run: a newer request continued with the upload.
-    Refuse(ConnId),
+    /// The operation will not run.
+    Refuse(ConnId, StoreError),
 }
 
 impl Due {
@@ -53,7 +52,7 @@ impl Due {
     fn overtaken(older: ConnId, op: Op) -> Self {
         match op {
             Op::FindUpload { .. } => Self::Submit(older, op),
-            _ => Self::Refuse(older),
+            _ => Self::Refuse(older, StoreError::refused(TAKEN_OVER, "superseded")),
         }
     }
 }
@@ -63,7 +62,7 @@ impl UploadLocks {
     pub(super) const fn upload_of(op: &Op) -> Option<UploadId> {
         match op {
             Op::OpenUpload { upload, .. } => upload.id(),
-            Op::RemoveUpload { id } | Op::FindUpload { id, inquiry: Inquiry::Final } => Some(*id),
+            Op::RemoveUpload { id, .. } | Op::FindUpload { id, inquiry: Inquiry::Final, .. } => Some(*id),
             _ => None,
         }
     }
@@ -71,80 +70,92 @@ impl UploadLocks {
     /// Returns `op` if it may run now.
     pub(super) fn acquire(&mut self, conn: ConnId, id: UploadId, op: Op) -> Option<Op> {
         // A connection decodes a request only when nothing of the one before is at the store.
-        if let Some(before) = self.held.get(&conn).copied().filter(|before| *before != id) {
+        if let Some(before) = self.held.get(&conn).copied() {
             self.release(conn, before);
         }
-        match self.uploads.get_mut(&id) {
-            None => {
-                self.attach(conn, id, Hold::Opening);
-                Some(op)
-            }
-            // Its request before this one ended in this very turn.
-            Some(holder) if holder.conn == conn => {
-                holder.hold = Hold::Opening;
-                self.due.extend(holder.next.take().map(|(older, op)| Due::overtaken(older, op)));
-                Some(op)
-            }
-            // A question does not hold up a removal that waits: it is answered with what is safe by now.
-            Some(Holder { next: Some((_, Op::RemoveUpload { .. })), .. }) if matches!(op, Op::FindUpload { .. }) => {
-                Some(op)
-            }
-            Some(holder) => {
-                match holder.next.replace((conn, op)) {
-                    Some((older, op)) => self.due.push(Due::overtaken(older, op)),
-                    None => self.due.extend(holder.supersede()),
-                }
-                None
-            }
+        let Some(holder) = self.uploads.get_mut(&id) else {
+            self.attach(conn, id, None);
+            return Some(op);
+        };
+        // A question does not hold up a removal that waits: it is answered with what is safe by now.
+        if let (Some((_, Op::RemoveUpload { .. })), Op::FindUpload { .. }) = (holder.waiting.back(), &op) {
+            return Some(op);
         }
+        match &holder.key {
+            None => holder.waiting.push_back((conn, op)),
+            Some(key) => self.due.push(match check_permit(&op, key) {
+                Err(error) => Due::Refuse(conn, error),
+                Ok(()) => {
+                    let older = holder.waiting.pop_front();
+                    holder.waiting.push_back((conn, op));
+                    older.map_or(Due::Supersede(holder.conn), |(older, op)| Due::overtaken(older, op))
+                }
+            }),
+        }
+        None
     }
 
     /// `conn` will ask for this upload once it may.
-    pub(super) fn announce(&mut self, conn: ConnId, id: UploadId) {
+    pub(super) fn announce(&mut self, conn: ConnId, id: UploadId, permit: Permit) {
         if let Some(holder) = self.uploads.get_mut(&id)
             && holder.conn != conn
-            && holder.next.is_none()
         {
-            self.due.extend(holder.supersede());
+            holder.announced.insert(conn.slot(), permit);
+            self.due.extend(holder.heed_announced());
         }
     }
 
     /// Another server waits for this upload.
     pub(super) fn is_wanted_elsewhere(&mut self, id: UploadId) {
-        if let Some(holder) = self.uploads.get_mut(&id)
-            && holder.next.is_none()
-        {
-            self.due.extend(holder.supersede());
+        if let Some(holder) = self.uploads.get_mut(&id) {
+            holder.announced.insert(holder.conn.slot(), Permit::default());
+            self.due.extend(holder.heed_announced());
         }
     }
 
-    fn attach(&mut self, conn: ConnId, id: UploadId, hold: Hold) {
-        self.uploads.insert(id, Holder { conn, hold, next: None });
+    fn attach(&mut self, conn: ConnId, id: UploadId, key: Option<Key>) {
+        let (waiting, announced) = (VecDeque::new(), BTreeMap::new());
+        self.uploads.insert(id, Holder { conn, key, waiting, announced });
         self.held.insert(conn, id);
     }
 
     /// A connection was driven, and is attached to this upload; `has_ops` as for the session.
-    pub(super) fn driven(&mut self, conn: ConnId, attached_to: Option<UploadId>, has_ops: bool) {
+    pub(super) fn driven(&mut self, conn: ConnId, attached_to: Option<(UploadId, Option<&Key>)>, has_ops: bool) {
         match (self.held.get(&conn).copied(), attached_to) {
-            (Some(held), Some(id)) if held == id => {
-                let holder = self.uploads.get_mut(&held);
-                self.due.extend(holder.and_then(Holder::attached));
+            (Some(held), Some((id, key))) if held == id => {
+                if let (Some(holder), Some(key)) = (self.uploads.get_mut(&id), key)
+                    && holder.key.is_none()
+                {
+                    holder.key = Some(key.clone());
+                    self.decide(id);
+                }
             }
-            (held, Some(id)) => {
+            (held, Some((id, key))) => {
                 held.into_iter().for_each(|held| self.release(conn, held));
                 // The store has just made it.
-                self.attach(conn, id, Hold::Attached);
+                self.attach(conn, id, key.cloned());
             }
             (Some(held), None) if !has_ops => self.release(conn, held),
             _ => {}
         }
     }
 
+    /// The connection is attached: decides about the requests that came before.
+    fn decide(&mut self, id: UploadId) {
+        let waiting = self.uploads.get_mut(&id).map(|holder| std::mem::take(&mut holder.waiting));
+        for (conn, op) in waiting.into_iter().flatten() {
+            let op = self.acquire(conn, id, op);
+            self.due.extend(op.map(|op| Due::Submit(conn, op)));
+        }
+        self.due.extend(self.uploads.get_mut(&id).and_then(Holder::heed_announced));
+    }
+
     fn release(&mut self, conn: ConnId, id: UploadId) {
         self.held.remove(&conn);
-        let Some(Holder { next, .. }) = self.uploads.remove(&id) else { return };
-        if let Some((next, op)) = next {
-            self.attach(next, id, Hold::Opening);
+        let Some(mut holder) = self.uploads.remove(&id) else { return };
+        if let Some((next, op)) = holder.waiting.pop_front() {
+            self.uploads.insert(id, Holder { conn: next, key: None, ..holder });
+            self.held.insert(next, id);
             self.due.push(Due::Submit(next, op));
         }
     }
@@ -160,27 +171,29 @@ impl UploadLocks {
 }
 
 impl Holder {
-    /// Another connection waits.
-    fn supersede(&mut self) -> Option<Due> {
-        match self.hold {
-            Hold::Attached => Some(Due::Supersede(self.conn)),
-            Hold::Opening | Hold::OpeningForAnother => {
-                self.hold = Hold::OpeningForAnother;
-                None
-            }
-        }
+    /// Detaches the connection for a permitted request that waits for a slot, if it does not detach for another.
+    fn heed_announced(&mut self) -> Option<Due> {
+        let key = self.key.as_ref()?;
+        let announced = std::mem::take(&mut self.announced);
+        let is_wanted = announced.into_values().any(|permit| permit.check(key, None).is_ok());
+        (is_wanted && self.waiting.is_empty()).then_some(Due::Supersede(self.conn))
     }
+}
 
-    /// The connection is attached.
-    fn attached(&mut self) -> Option<Due> {
-        let was = std::mem::replace(&mut self.hold, Hold::Attached);
-        (was == Hold::OpeningForAnother).then_some(Due::Supersede(self.conn))
+fn check_permit(op: &Op, key: &Key) -> Result<(), StoreError> {
+    match op {
+        Op::OpenUpload { permit, len, .. } => permit.check(key, *len),
+        Op::FindUpload { permit, .. } | Op::RemoveUpload { permit, .. } => permit.check(key, None),
+        _ => Ok(()),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, LazyLock};
+
     use super::*;
+    use crate::error::Failure;
 
     const ID: UploadId = UploadId([7; 16]);
     const OTHER: UploadId = UploadId([8; 16]);
@@ -189,29 +202,44 @@ mod tests {
         ConnId::new(n, 0)
     }
 
+    fn here(id: UploadId) -> Option<(UploadId, Option<&'static Key>)> {
+        static KEY: LazyLock<Key> = LazyLock::new(|| Key::checked("a"));
+        Some((id, Some(&KEY)))
+    }
+
+    fn find(inquiry: Inquiry) -> Op {
+        Op::FindUpload { id: ID, inquiry, permit: Permit::default() }
+    }
+
+    /// One that no name permits.
+    fn denied() -> (Op, Permit) {
+        let permit = Permit(Some(Arc::new(|_: &Key| Err(Failure::Busy))));
+        (Op::RemoveUpload { id: ID, permit: permit.clone() }, permit)
+    }
+
     fn remove(id: UploadId) -> Op {
-        Op::RemoveUpload { id }
+        Op::RemoveUpload { id, permit: Permit::default() }
     }
 
     #[test]
     fn a_request_that_waits_for_a_slot_detaches_the_older_connection_already() {
         let mut locks = UploadLocks::default();
-        locks.driven(conn(1), Some(ID), false);
-        locks.announce(conn(2), OTHER);
-        locks.announce(conn(1), ID);
+        locks.driven(conn(1), here(ID), false);
+        locks.announce(conn(2), OTHER, Permit::default());
+        locks.announce(conn(1), ID, Permit::default());
         assert!(locks.take_due().is_empty());
-        locks.announce(conn(2), ID);
+        locks.announce(conn(2), ID, Permit::default());
         assert!(matches!(locks.take_due()[..], [Due::Supersede(older)] if older == conn(1)));
     }
 
     #[test]
     fn a_newer_request_waits_until_the_older_connection_is_detached() {
         let mut locks = UploadLocks::default();
-        locks.driven(conn(1), Some(ID), false);
+        locks.driven(conn(1), here(ID), false);
         assert!(locks.acquire(conn(2), OTHER, remove(OTHER)).is_some(), "another upload");
         assert!(locks.acquire(conn(3), ID, remove(ID)).is_none());
         assert!(matches!(locks.take_due()[..], [Due::Supersede(older)] if older == conn(1)));
-        locks.driven(conn(1), Some(ID), false);
+        locks.driven(conn(1), here(ID), false);
         locks.driven(conn(1), None, true);
         assert!(locks.take_due().is_empty(), "its last operation is under way");
         locks.driven(conn(1), None, false);
@@ -226,7 +254,7 @@ mod tests {
         let mut locks = UploadLocks::default();
         locks.is_wanted_elsewhere(ID);
         assert!(locks.take_due().is_empty(), "no connection is attached");
-        locks.driven(conn(1), Some(ID), false);
+        locks.driven(conn(1), here(ID), false);
         locks.is_wanted_elsewhere(ID);
         assert!(matches!(locks.take_due()[..], [Due::Supersede(older)] if older == conn(1)));
         assert!(locks.acquire(conn(2), ID, remove(ID)).is_none());
@@ -238,10 +266,10 @@ mod tests {
     #[test]
     fn of_several_that_wait_the_newest_continues() {
         let mut locks = UploadLocks::default();
-        locks.driven(conn(1), Some(ID), false);
+        locks.driven(conn(1), here(ID), false);
         assert!(locks.acquire(conn(2), ID, remove(ID)).is_none());
         assert!(locks.acquire(conn(3), ID, remove(ID)).is_none());
-        assert!(matches!(locks.take_due()[..], [Due::Supersede(_), Due::Refuse(second)] if second == conn(2)));
+        assert!(matches!(locks.take_due()[..], [Due::Supersede(_), Due::Refuse(second, _)] if second == conn(2)));
         locks.driven(conn(1), None, false);
         assert!(matches!(locks.take_due()[..], [Due::Submit(newest, _)] if newest == conn(3)));
     }
@@ -252,15 +280,15 @@ mod tests {
             let mut locks = UploadLocks::default();
             assert!(locks.acquire(conn(1), ID, remove(ID)).is_some());
             if announces {
-                locks.announce(conn(2), ID);
+                locks.announce(conn(2), ID, Permit::default());
             } else {
                 assert!(locks.acquire(conn(2), ID, remove(ID)).is_none());
             }
             locks.driven(conn(1), None, true);
             assert!(locks.take_due().is_empty(), "it has nothing to detach from yet");
-            locks.driven(conn(1), Some(ID), false);
+            locks.driven(conn(1), here(ID), false);
             assert!(matches!(locks.take_due()[..], [Due::Supersede(older)] if older == conn(1)));
-            locks.driven(conn(1), Some(ID), false);
+            locks.driven(conn(1), here(ID), false);
             assert!(locks.take_due().is_empty(), "it was asked already");
         }
     }
@@ -268,24 +296,24 @@ mod tests {
     #[test]
     fn a_connection_does_not_wait_for_itself() {
         let mut locks = UploadLocks::default();
-        locks.driven(conn(1), Some(ID), false);
+        locks.driven(conn(1), here(ID), false);
         assert!(locks.acquire(conn(1), ID, remove(ID)).is_some());
         assert!(locks.take_due().is_empty());
         assert!(locks.acquire(conn(2), ID, remove(ID)).is_none());
-        assert!(locks.acquire(conn(1), ID, remove(ID)).is_some());
-        assert!(matches!(locks.take_due()[..], [Due::Refuse(older)] if older == conn(2)));
+        assert!(locks.acquire(conn(1), ID, remove(ID)).is_none(), "its next one comes after what waits already");
+        assert!(matches!(locks.take_due()[..], [Due::Submit(older, _)] if older == conn(2)));
     }
 
     #[test]
     fn a_connection_holds_one_upload_at_most() {
         let mut locks = UploadLocks::default();
-        locks.driven(conn(1), Some(ID), false);
+        locks.driven(conn(1), here(ID), false);
         assert!(locks.acquire(conn(2), ID, remove(ID)).is_none());
         locks.take_due();
         assert!(locks.acquire(conn(1), OTHER, remove(OTHER)).is_some());
         assert!(matches!(locks.take_due()[..], [Due::Submit(next, _)] if next == conn(2)));
         locks.driven(conn(2), None, false);
-        locks.driven(conn(1), Some(ID), false);
+        locks.driven(conn(1), here(ID), false);
         locks.driven(conn(1), None, false);
         assert!(locks.uploads.is_empty() && locks.held.is_empty());
     }
@@ -293,10 +321,10 @@ mod tests {
     #[test]
     fn a_question_does_not_keep_a_cancelled_upload_from_being_removed() {
         let mut locks = UploadLocks::default();
-        locks.driven(conn(1), Some(ID), false);
+        locks.driven(conn(1), here(ID), false);
         assert!(locks.acquire(conn(2), ID, remove(ID)).is_none());
         locks.take_due();
-        assert!(locks.acquire(conn(3), ID, Op::FindUpload { id: ID, inquiry: Inquiry::Final }).is_some());
+        assert!(locks.acquire(conn(3), ID, find(Inquiry::Final)).is_some());
         assert!(locks.take_due().is_empty());
         locks.driven(conn(3), None, false);
         locks.driven(conn(1), None, false);
@@ -307,11 +335,10 @@ mod tests {
 
     #[test]
     fn a_question_ends_the_older_request_and_is_answered_even_if_a_newer_one_continues() {
-        let find = |inquiry| Op::FindUpload { id: ID, inquiry };
         assert_eq!(UploadLocks::upload_of(&find(Inquiry::Aside)), None, "it needs nothing to end");
         assert_eq!(UploadLocks::upload_of(&find(Inquiry::Final)), Some(ID));
         let mut locks = UploadLocks::default();
-        locks.driven(conn(1), Some(ID), false);
+        locks.driven(conn(1), here(ID), false);
         assert!(locks.acquire(conn(2), ID, find(Inquiry::Final)).is_none());
         assert!(matches!(locks.take_due()[..], [Due::Supersede(older)] if older == conn(1)));
         assert!(locks.acquire(conn(3), ID, remove(ID)).is_none());
@@ -319,5 +346,40 @@ mod tests {
         locks.driven(conn(2), None, false);
         locks.driven(conn(1), None, false);
         assert!(matches!(locks.take_due()[..], [Due::Submit(newest, _)] if newest == conn(3)));
+    }
+
+    #[test]
+    fn what_is_not_permitted_neither_ends_nor_overtakes_another() {
+        let mut locks = UploadLocks::default();
+        assert!(locks.acquire(conn(1), ID, remove(ID)).is_some());
+        locks.announce(conn(5), ID, denied().1);
+        for n in [2, 3] {
+            assert!(locks.acquire(conn(n), ID, denied().0).is_none());
+        }
+        assert!(locks.take_due().is_empty(), "the name is not known yet");
+        locks.driven(conn(1), here(ID), false);
+        let is_answered = |due: &Due, n| matches!(due, Due::Refuse(refused, error) if *refused == conn(n) && error.failure == Failure::Busy);
+        let due = locks.take_due();
+        assert!(due.len() == 2 && is_answered(&due[0], 2) && is_answered(&due[1], 3), "{due:?}");
+        assert!(locks.acquire(conn(4), ID, remove(ID)).is_none());
+        locks.take_due();
+        assert!(locks.acquire(conn(2), ID, denied().0).is_none());
+        locks.announce(conn(5), ID, denied().1);
+        let due = locks.take_due();
+        assert!(due.len() == 1 && is_answered(&due[0], 2), "{due:?}");
+        locks.driven(conn(1), None, false);
+        assert!(matches!(locks.take_due()[..], [Due::Submit(next, _)] if next == conn(4)));
+    }
+
+    #[test]
+    fn what_waits_while_none_is_attached_runs_in_its_order() {
+        let mut locks = UploadLocks::default();
+        assert!(locks.acquire(conn(1), ID, denied().0).is_some(), "the store knows the name");
+        assert!(locks.acquire(conn(2), ID, remove(ID)).is_none());
+        assert!(locks.acquire(conn(3), ID, remove(ID)).is_none());
+        for (before, after) in [(1, 2), (2, 3)] {
+            locks.driven(conn(before), None, false);
+            assert!(matches!(locks.take_due()[..], [Due::Submit(next, _)] if next == conn(after)));
+        }
     }
 }

@@ -99,11 +99,11 @@ impl Common {
             self.data.ops.push_back(Op::Run(stat.clone()));
             return Step::enter(Executing::Filter(Box::new(command)));
         }
-        self.run_checked(command, cx)
+        self.run(command, cx)
     }
 
     /// Gives a command to the store that may run.
-    pub(super) fn run(&mut self, command: Command) -> Step {
+    pub(super) fn run(&mut self, command: Command, cx: &Cx<'_>) -> Step {
         let op = match command {
             Command::Append(_) | Command::Put(_) | Command::List { .. } => {
                 return Step::NeedSlot(SlotRequest::Command(command));
@@ -112,8 +112,8 @@ impl Common {
                 self.data.ops.push_back(Op::Open { key });
                 return Step::enter(Opening::Open);
             }
-            Command::StatUpload { id, inquiry, .. } => Op::FindUpload { id, inquiry },
-            Command::CancelUpload { id } => Op::RemoveUpload { id },
+            Command::StatUpload { id, inquiry, .. } => Op::FindUpload { id, inquiry, permit: self.upload_permit(cx) },
+            Command::CancelUpload { id } => Op::RemoveUpload { id, permit: self.upload_permit(cx) },
             Command::Run(whole) => Op::Run(whole),
         };
         self.data.ops.push_back(op);
@@ -122,7 +122,7 @@ impl Common {
 
     /// Lists a directory; there is a slot.
     pub(super) fn list(&mut self, command: Command, cx: &Cx<'_>) -> Step {
-        let Command::List { key, recursive, after, limit, digests } = command else { return self.run(command) };
+        let Command::List { key, recursive, after, limit, digests } = command else { return self.run(command, cx) };
         let bytes_max = cx.limits.fixed.chunk_bytes * cx.limits.fixed.chunks_per_slot;
         let executing = match cx.access.rules() {
             None => Executing::Tell,

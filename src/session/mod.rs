@@ -72,7 +72,6 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use crate::buffer::Outbox;
-use crate::command::Command;
 use crate::config::Limits;
 use crate::dialect::AnyProtocol;
 use crate::error::{CloseReason, Failure, StoreError};
@@ -93,7 +92,7 @@ pub use report::{Report, RequestError};
 pub use request_data::RequestDataPool;
 pub use step::{Consumed, Outgoing};
 pub use view::{Held, Holdings, Load, Peer, UploadView};
-pub use want::{Pass, Want};
+pub use want::{Pass, SlotAnswer, Want};
 
 /// One connection's conversation.
 #[derive(Debug)]
@@ -227,23 +226,21 @@ impl Session {
             State::FinishingWrites(FinishingWrites(receiving)) => (receiving, receiving.completes()),
             State::AwaitSlot(request) => match &**request {
                 SlotRequest::ResumeUpload(receiving) => (receiving, false),
-                SlotRequest::Command(Command::Append(append)) => {
-                    return UploadView { wanted: append.upload.id(), ..UploadView::default() };
-                }
                 _ => return UploadView::default(),
             },
             State::Saving(saving) => match &**saving {
                 Saving::Writing { receiving, .. } => (receiving, false),
                 Saving::Ending(AfterSaving::Obey(_, id)) => {
-                    return UploadView { attached_to: Some(*id), ..UploadView::default() };
+                    return UploadView { attached_to: Some((*id, None)), ..UploadView::default() };
                 }
                 Saving::Ending(_) => return UploadView::default(),
             },
             _ => return UploadView::default(),
         };
-        let attached_to = if let Target::Part(part) = &receiving.target { Some(part.id) } else { None };
-        let completes = completes.then_some(&receiving.put.key);
-        UploadView { attached_to, wanted: None, received: receiving.upload.launched(), completes }
+        let key = &receiving.put.key;
+        let attached_to = if let Target::Part(part) = &receiving.target { Some((part.id, Some(key))) } else { None };
+        let completes = completes.then_some(key);
+        UploadView { attached_to, received: receiving.upload.launched(), completes }
     }
 
     /// Content cannot be written now: it is copied into chunks on its way to the disk workers.

@@ -9,19 +9,18 @@ use crate::command::{Answer, Command, Whole};
 use crate::dialect::Secret;
 use crate::error::Failure;
 use crate::object::{Key, Precondition};
-use crate::platform::{Hides, Op, Outcome};
+use crate::platform::{Hides, Outcome, Permit};
 use crate::session::common::Common;
 use crate::session::cx::Cx;
 use crate::session::report::Request;
-use crate::session::state::{Check, Executing};
 use crate::session::step::Step;
-use crate::upload::{Inquiry, Role, UploadId, UploadRef};
+use crate::upload::UploadId;
 
 impl Common {
     /// Opens the report of a request, and checks whether it is allowed. The command may be changed so that it is.
     pub(super) fn permit(&mut self, command: Command, cx: &Cx<'_>) -> Result<Command, Failure> {
         let word = command.word();
-        let (asked, upload) = (command.key().cloned(), upload_of(&command, 0));
+        let (asked, upload) = (command.key().cloned(), upload_of(&command));
         // Without rules, no more than this is looked at: it is on the way of every small request.
         let permitted = match cx.access.rules() {
             None => cx.access.permit_without_rules(&command, &self.data.caller).map(|()| command),
@@ -57,40 +56,15 @@ impl Common {
         Step::Refuse(self.challenged(DENIED), Cow::Borrowed("not permitted by the rules"))
     }
 
-    /// Runs a command, once the names are looked up of all uploads that it is about and the caller may store there.
-    pub(super) fn run_checked(&mut self, command: Command, cx: &Cx<'_>) -> Step {
-        match cx.access.rules().and_then(|_| upload_of(&command, 0)) {
-            None => self.run(command),
-            Some(id) => self.look_up(Box::new(Check { command, checked: 0 }), id),
-        }
-    }
-
-    fn look_up(&mut self, check: Box<Check>, id: UploadId) -> Step {
-        self.data.ops.push_back(Op::FindUpload { id, inquiry: Inquiry::Aside });
-        Step::enter(Executing::Check(check))
-    }
-
-    /// The name of an upload is known.
-    pub(super) fn looked_up(&mut self, mut check: Box<Check>, key: &Key, cx: &mut Cx<'_>) -> Step {
-        if check.command.key().is_none()
-            && let Some(request) = &mut self.data.request
-        {
-            request.key = key.clone();
-        }
-        if !cx.access.permits_upload(key, &self.asking(cx)) {
-            return self.denied();
-        }
-        // Before it is noted as that of the upload.
-        let len = if let Command::Append(append) = &check.command { append.len } else { None };
-        if len > Some(self.upload_len_max(key, cx)) {
-            return Step::refuse(Failure::TooLarge, Failure::TooLarge.words());
-        }
-        self.keep_rate(key, cx);
-        check.checked += 1;
-        match upload_of(&check.command, check.checked) {
-            None => self.run(check.command),
-            Some(id) => self.look_up(check, id),
-        }
+    /// For a worker of the store, which alone knows the names of uploads.
+    pub(super) fn upload_permit(&self, cx: &Cx<'_>) -> Permit {
+        let Some(rules) = cx.access.rules() else { return Permit::default() };
+        let (rules, caller, from) = (Arc::clone(rules), self.data.caller.clone(), self.client());
+        let (denied, len_max) = (self.challenged(DENIED), cx.limits.live.request_bytes_max);
+        Permit(Some(Arc::new(move |key: &Key| {
+            let bound = rules.upload_bound(&caller, from, key).ok_or(denied)?;
+            Ok(bound.min(len_max))
+        })))
     }
 
     /// What is not shown to the caller in the listing of a directory; `None` where that is nothing.
@@ -166,17 +140,11 @@ fn shown(id: UploadId) -> Key {
     Key::root().child(&format!(".filewharf/uploads/{first:02x}{second:02x}…"))
 }
 
-/// The uploads that a command is about and does not name, in their order.
-fn upload_of(command: &Command, place: usize) -> Option<UploadId> {
+/// The upload that a command is about and does not name.
+fn upload_of(command: &Command) -> Option<UploadId> {
     match command {
-        Command::CancelUpload { id } | Command::StatUpload { id, .. } => (place == 0).then_some(*id),
-        Command::Append(append) => match &append.upload {
-            UploadRef::Existing(id) => (place == 0).then_some(*id),
-            UploadRef::New(new) => match &new.role {
-                Role::Final(parts) => parts.get(place).copied(),
-                Role::Whole | Role::Partial => None,
-            },
-        },
+        Command::CancelUpload { id } | Command::StatUpload { id, .. } => Some(*id),
+        Command::Append(append) => append.upload.id(),
         _ => None,
     }
 }

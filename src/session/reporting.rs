@@ -6,11 +6,19 @@ use std::time::Instant;
 
 use crate::error::Failure;
 use crate::groups::Flow;
+use crate::object::Key;
 use crate::session::common::Common;
 use crate::session::cx::Cx;
 use crate::session::report::{Report, Request, RequestError, Segment, SentSegments};
 
 impl Common {
+    /// The store has said the name of the upload that the request is about.
+    pub(super) fn names_upload(&mut self, key: &Key) {
+        if let Some(request) = &mut self.data.request {
+            request.key = key.clone();
+        }
+    }
+
     /// Closes the report of the request under way, if there is one.
     pub(super) fn report(&mut self, result: Result<(), RequestError>, cx: &mut Cx<'_>) {
         let Some(request) = self.data.request.take() else { return };

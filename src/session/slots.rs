@@ -3,15 +3,19 @@
 use std::time::Instant;
 
 use crate::admission::Slot;
+use crate::command::Command;
 use crate::config::Limits;
 use crate::groups::{Flow, Groups};
 use crate::ids::{ConnId, GroupId};
+use crate::platform::Permit;
 use crate::session::Session;
 use crate::session::behavior::{Behavior, in_state};
 use crate::session::common::Common;
 use crate::session::cx::{Cx, DiskPace};
 use crate::session::state::{Name, SlotRequest, State};
 use crate::session::step::Step;
+use crate::session::want::SlotAnswer;
+use crate::upload::UploadId;
 
 impl Session {
     /// The client group in whose turns it moves bytes and uses the store. While no request refers to it, only until the
@@ -44,8 +48,8 @@ impl Session {
         }
     }
 
-    /// Asks for a slot: granted or refused if true, else it waits.
-    pub fn ask_for_slot(&mut self, id: ConnId, cx: &mut Cx<'_>) -> bool {
+    /// Asks for a slot.
+    pub fn ask_for_slot(&mut self, id: ConnId, cx: &mut Cx<'_>) -> SlotAnswer {
         let common = &mut self.common;
         // A slot that it still holds is full of what came after the request: that cannot wait for another.
         if !common.data.slot.is_held() {
@@ -54,14 +58,25 @@ impl Session {
             common.data.slot = cx.slots.request(slot, (id, common.entered), client, cx.groups, cx.counters);
         }
         let (is_held, waits) = (common.data.slot.is_held(), common.data.slot.is_waiting());
-        if !waits {
-            self.advance(cx, |state, common, cx| match state {
-                State::AwaitSlot(request) if is_held => request.granted(common, cx),
-                State::AwaitSlot(request) => request.not_granted("the wait queue for slots is full", common, cx),
-                other => Step::Stay(other),
-            });
+        if waits {
+            return SlotAnswer::Waits(self.wanted(cx));
         }
-        !waits
+        self.advance(cx, |state, common, cx| match state {
+            State::AwaitSlot(request) if is_held => request.granted(common, cx),
+            State::AwaitSlot(request) => request.not_granted("the wait queue for slots is full", common, cx),
+            other => Step::Stay(other),
+        });
+        SlotAnswer::Decided
+    }
+
+    /// The upload that a request which waits for a slot is about.
+    fn wanted(&self, cx: &Cx<'_>) -> Option<(UploadId, Permit)> {
+        if let State::AwaitSlot(request) = &self.state
+            && let SlotRequest::Command(Command::Append(append)) = &**request
+        {
+            return Some((append.upload.id()?, self.common.upload_permit(cx)));
+        }
+        None
     }
 
     /// The head of the wait queue is given a slot.

@@ -12,7 +12,7 @@ use crate::ids::{FileId, ListenerId};
 use crate::object::Meta;
 use crate::platform::Source;
 use crate::transfer::{Checkpoints, Flush, Hasher, MinRate, Upload};
-use crate::upload::{UploadId, UploadRef};
+use crate::upload::UploadId;
 
 macro_rules! states {
     ($($(#[$doc:meta])* $name:ident($data:ty),)*) => {
@@ -153,23 +153,6 @@ pub enum Executing {
     Tell,
     /// It is sent without what the caller may not see: the answer to this listing, or question.
     Filter(Box<Command>),
-    /// It has the name of an upload that a command is about.
-    Check(Box<Check>),
-}
-
-/// A command that runs if the caller may store under the names of all uploads that it is about.
-#[derive(Debug)]
-pub struct Check {
-    pub command: Command,
-    /// This many of them were looked up.
-    pub checked: usize,
-}
-
-impl Check {
-    /// True for an upload that is to be made of these.
-    pub(super) fn is_join(&self) -> bool {
-        matches!(&self.command, Command::Append(append) if matches!(append.upload, UploadRef::New(_)))
-    }
 }
 
 /// An upload under way.

@@ -33,13 +33,11 @@ pub struct Held {
 /// An upload under way.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct UploadView<'a> {
-    /// The upload that the connection is attached to, if that can be resumed; while [`Session::has_ops`], perhaps also
-    /// when this says none.
+    /// The upload that the connection is attached to, if that can be resumed, and its name unless it is about to end;
+    /// while [`Session::has_ops`], perhaps also when this says none.
     ///
     /// [`Session::has_ops`]: super::Session::has_ops
-    pub attached_to: Option<UploadId>,
-    /// The one that a request which waits for a slot is about.
-    pub wanted: Option<UploadId>,
+    pub attached_to: Option<(UploadId, Option<&'a Key>)>,
     /// Bytes of the body that were received so far.
     pub received: u64,
     /// The name of which the new content has come in full, while its last writes end.

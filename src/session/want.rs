@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
-use crate::platform::Op;
+use crate::platform::{Op, Permit};
 use crate::session::cx::DiskPace;
 use crate::session::step::Outgoing;
+use crate::upload::UploadId;
 
 /// What a session wants now.
 #[derive(Debug)]
@@ -24,6 +25,16 @@ pub enum Want {
     Unacknowledged,
     /// To be shown bytes that it holds, or else new ones: see [`Session::intake`](super::Session::intake).
     Receive,
+}
+
+/// The result of [`Session::ask_for_slot`](super::Session::ask_for_slot).
+#[derive(Debug)]
+pub enum SlotAnswer {
+    /// It is granted, or the request is refused.
+    Decided,
+    /// The request waits; with the upload that it is about, as the connection that is attached to that may hold the very
+    /// slot it waits for.
+    Waits(Option<(UploadId, Permit)>),
 }
 
 /// The order in which wants are asked for. Operations come first, as their outcome may give bytes to send; sending

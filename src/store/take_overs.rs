@@ -77,11 +77,12 @@ impl TakeOvers {
 mod tests {
     use super::*;
     use crate::error::Failure;
+    use crate::platform::Permit;
     use crate::upload::UploadId;
 
     fn wanted() -> Wanted {
         let error = StoreError::refused(Failure::Locked, "flock part");
-        Wanted { op: Op::RemoveUpload { id: UploadId([1; 16]) }, client: None, error }
+        Wanted { op: Op::RemoveUpload { id: UploadId([1; 16]), permit: Permit::default() }, client: None, error }
     }
 
     #[test]

@@ -83,8 +83,8 @@ impl SlotRequest {
             Self::Command(command @ Command::List { .. }) => common.list(command, cx),
             Self::Command(Command::Append(append)) => {
                 let Append { upload, len, ends, is_verified } = *append;
-                let client = common.owner();
-                common.data.ops.push_back(Op::OpenUpload { upload, len, client });
+                let (client, permit) = (common.owner(), common.upload_permit(cx));
+                common.data.ops.push_back(Op::OpenUpload { upload, len, client, permit });
                 Step::enter(Opening::Append { ends, is_verified })
             }
             Self::Command(command) => Step::Obey(Action::Run(command)),

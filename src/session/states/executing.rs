@@ -2,14 +2,12 @@
 
 use crate::command::Answer;
 use crate::dialect::Action;
-use crate::error::Failure;
 use crate::platform::{Completion, Outcome};
 use crate::session::behavior::Behavior;
 use crate::session::common::Common;
 use crate::session::cx::Cx;
 use crate::session::state::Executing;
 use crate::session::step::Step;
-use crate::upload::NO_PART;
 
 impl Behavior for Executing {
     const NEEDS_SLOT: bool = true;
@@ -17,9 +15,6 @@ impl Behavior for Executing {
     fn completed(self, done: Completion, common: &mut Common, cx: &mut Cx<'_>) -> Step {
         common.give_back(done.chunk, cx);
         let outcome = match (done.result, self) {
-            (Ok(Outcome::UploadFound(state)), Self::Check(check)) => {
-                return common.looked_up(check, &state.put.key, cx);
-            }
             (Ok(outcome @ (Outcome::Listed(_) | Outcome::Answered(_))), Self::Filter(asked)) => {
                 match common.filter(*asked, outcome, cx) {
                     Ok(outcome) => outcome,
@@ -29,22 +24,19 @@ impl Behavior for Executing {
             (Ok(outcome), Self::Tell) => outcome,
             // An operation of the request before this one.
             (Ok(_), executing) => return Step::stay(executing),
-            // What is to be joined is reported as by the store.
-            (Err(error), Self::Check(check)) if error.failure == Failure::NotFound && check.is_join() => {
-                return Step::refuse(NO_PART, NO_PART.words());
-            }
             (Err(error), _) => return error.into(),
         };
         let answer = match outcome {
             Outcome::Listed(listing) => Answer::Listed(listing),
             Outcome::Answered(answer) => answer,
             Outcome::UploadFound(state) => {
-                if let Some(request) = &mut common.data.request {
-                    request.key = state.put.key.clone();
-                }
+                common.names_upload(&state.put.key);
                 Answer::UploadFound(state)
             }
-            Outcome::UploadRemoved => Answer::Done,
+            Outcome::UploadRemoved(key) => {
+                common.names_upload(&key);
+                Answer::Done
+            }
             _ => return Step::stay(Self::Tell),
         };
         let action = common.with_protocol(cx, |protocol, context| protocol.answered(Ok(answer), context));

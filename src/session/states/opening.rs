@@ -29,9 +29,8 @@ impl Behavior for Opening {
             }
             (Ok(Outcome::Opened { file, meta, source }), Self::Open) => Sending::start(file, meta, source, common, cx),
             (Ok(Outcome::UploadOpened { upload, file, digest }), Self::Append { ends, is_verified }) => {
-                if let Some(request) = &mut common.data.request {
-                    request.key = upload.put.key.clone();
-                }
+                common.names_upload(&upload.put.key);
+                common.keep_rate(&upload.put.key, cx);
                 Receiving::resume(Resumed { upload, file, digest }, ends, is_verified, common, cx)
             }
             (Err(error), _) => error.into(),

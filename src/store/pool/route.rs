@@ -40,7 +40,7 @@ fn changes(op: &Op) -> Changes<'_> {
         Op::OpenUpload { upload: UploadRef::New(new), .. } => Changes::Name(&new.put.key, None),
         Op::OpenUpload { upload: UploadRef::Existing(id), .. }
         | Op::FindUpload { id, .. }
-        | Op::RemoveUpload { id } => Changes::Upload(*id),
+        | Op::RemoveUpload { id, .. } => Changes::Upload(*id),
         _ => Changes::Nothing,
     }
 }

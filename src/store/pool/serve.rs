@@ -305,15 +305,16 @@ impl Pool {
                 let joined = uploads.join(growing.need_part()?, offset, digest);
                 joined.map(|(len, digest)| plain(Outcome::Joined { len, digest }))
             }
-            (Op::FindUpload { id, .. }, _) => {
-                uploads.find_upload(id).map(|state| plain(Outcome::UploadFound(Box::new(state))))
+            (Op::FindUpload { id, permit, .. }, _) => {
+                uploads.find_upload(id, &permit).map(|state| plain(Outcome::UploadFound(Box::new(state))))
             }
-            (Op::OpenUpload { upload, len, client }, _) => {
-                let opened = uploads.open_upload(&upload, len, client);
+            (Op::OpenUpload { upload, len, client, permit }, _) => {
+                let opened = uploads.open_upload(&upload, len, client, &permit);
                 opened.map(|(opened, syncs)| (Reply::UploadOpened(Box::new(opened), Arc::clone(volume)), syncs))
             }
-            (Op::RemoveUpload { id }, _) => {
-                uploads.remove_upload(id).map(|syncs| (Reply::Plain(Outcome::UploadRemoved), syncs))
+            (Op::RemoveUpload { id, permit }, _) => {
+                let removed = uploads.remove_upload(id, &permit);
+                removed.map(|(key, syncs)| (Reply::Plain(Outcome::UploadRemoved(key)), syncs))
             }
             _ => Err(no_such_file()),
         }

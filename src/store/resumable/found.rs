@@ -5,7 +5,8 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use rustix::io::Errno;
 
 use crate::error::{Failure, StoreError};
-use crate::object::{Durability, Placed, Stored};
+use crate::object::{Durability, Key, Placed, Stored};
+use crate::platform::Permit;
 use crate::store::fs::errno::TARGET;
 use crate::store::fs::stat::{self, Kind, standing};
 use crate::store::mutex::lock;
@@ -117,7 +118,7 @@ impl ResumableUploads {
     }
 
     /// How far an upload is.
-    pub(crate) fn find_upload(&self, id: UploadId) -> Result<UploadState, StoreError> {
+    pub(crate) fn find_upload(&self, id: UploadId, permit: &Permit) -> Result<UploadState, StoreError> {
         self.fs.health.check_readable()?;
         let folder = self.existing_folder("")?.ok_or_else(not_found)?;
         let attached = lock(&self.index).attached(id);
@@ -125,23 +126,28 @@ impl ResumableUploads {
             let info =
                 attached.folder.read_info(&attached.info, id).map_err(|e| self.kept_error("pread info", "", e))?;
             let Info::Whole(header, _) = info else { return Err(not_found()) };
+            permit.check(&header.put.key, None)?;
             // What is being written to the record may not be durable yet.
             return Ok(state(id, &header, &attached.saved(), UploadStage::Unfinished));
         }
         let found = self.find_record(&folder, id)?.ok_or_else(not_found)?;
+        permit.check(&found.header.put.key, None)?;
         if found.stage == Stage::Unfinished && self.is_believed(id, &found.checkpoint) {
             return Ok(state(id, &found.header, &found.checkpoint, UploadStage::Unfinished));
         }
         // Another process may be committing it at this moment.
-        let state = self.with_record(&folder, id, |mut found| match found.stage {
-            Stage::Expired | Stage::Lost => Err(StoreError::refused(Failure::Gone, "upload")),
-            Stage::Unfinished => {
-                self.believe(&folder, id, &mut found)?;
-                Ok(state(id, &found.header, &found.checkpoint, UploadStage::Unfinished))
-            }
-            Stage::Complete => {
-                self.believe(&folder, id, &mut found)?;
-                Ok(self.complete_state(id, &found))
+        let state = self.with_record(&folder, id, |mut found| {
+            permit.check(&found.header.put.key, None)?;
+            match found.stage {
+                Stage::Expired | Stage::Lost => Err(StoreError::refused(Failure::Gone, "upload")),
+                Stage::Unfinished => {
+                    self.believe(&folder, id, &mut found)?;
+                    Ok(state(id, &found.header, &found.checkpoint, UploadStage::Unfinished))
+                }
+                Stage::Complete => {
+                    self.believe(&folder, id, &mut found)?;
+                    Ok(self.complete_state(id, &found))
+                }
             }
         });
         state?.ok_or_else(not_found)
@@ -202,16 +208,17 @@ impl ResumableUploads {
         is_it.then_some(Stored { meta: stat::meta(&there), durability: self.names.stored, placed: Placed::New })
     }
 
-    /// Removes an upload that no connection is attached to.
-    pub(crate) fn remove_upload(&self, id: UploadId) -> Result<PendingSyncs, StoreError> {
+    /// Removes an upload that no connection is attached to; returns the name that it would have had.
+    pub(crate) fn remove_upload(&self, id: UploadId, permit: &Permit) -> Result<(Key, PendingSyncs), StoreError> {
         self.fs.health.check_writable()?;
         let folder = self.existing_folder("")?.ok_or_else(not_found)?;
         let removed = self.with_record(&folder, id, |found| {
+            permit.check(&found.header.put.key, None)?;
             if found.stage == Stage::Expired || found.stage == Stage::Lost {
                 return Err(StoreError::refused(Failure::Gone, "upload"));
             }
             self.check_unowned(&folder, id, &found)?;
-            self.remove_files(&folder, id)
+            Ok((found.header.put.key, self.remove_files(&folder, id)?))
         });
         removed?.ok_or_else(not_found)
     }

@@ -10,6 +10,7 @@ use rustix::io::{Errno, pread, retry_on_intr};
 use crate::command::Put;
 use crate::error::{Failure, StoreError};
 use crate::ids::ClientAddress;
+use crate::platform::Permit;
 use crate::store::fs::errno::TARGET;
 use crate::store::fs::linux;
 use crate::store::fs::read::SCRATCH;
@@ -53,9 +54,10 @@ impl ResumableUploads {
         &self,
         new: &NewUpload,
         client: ClientAddress,
+        permit: &Permit,
     ) -> Result<(Opened, PendingSyncs), StoreError> {
         let Role::Final(parts) = &new.role else { return Err(internal()) };
-        let joins = self.complete_parts(parts)?;
+        let joins = self.complete_parts(parts, permit)?;
         lock(&self.index).check_joins(parts)?;
         let len = joins.iter().try_fold(0_u64, |sum, (_, len)| sum.checked_add(*len));
         let len = len.ok_or(StoreError::refused(Failure::TooLarge, "join"))?;
@@ -66,11 +68,12 @@ impl ResumableUploads {
     }
 
     /// The parts with their lengths; refused unless all of each is there.
-    fn complete_parts(&self, parts: &[UploadId]) -> Result<Box<[(UploadId, u64)]>, StoreError> {
+    fn complete_parts(&self, parts: &[UploadId], permit: &Permit) -> Result<Box<[(UploadId, u64)]>, StoreError> {
         let refused = |failure| StoreError::refused(failure, "join");
         let folder = self.existing_folder("")?.ok_or(refused(NO_PART))?;
         let complete = |id: &UploadId| {
             let found = self.find_record(&folder, *id)?.ok_or(refused(NO_PART))?;
+            permit.check(&found.header.put.key, None)?;
             match (&found.header.role, found.stage) {
                 (_, Stage::Expired | Stage::Lost) => Err(refused(NO_PART)),
                 (Role::Partial, _) if found.checkpoint.len == Some(found.checkpoint.offset) => {

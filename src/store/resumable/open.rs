@@ -10,7 +10,7 @@ use crate::error::{Failure, StoreError};
 use crate::ids::ClientAddress;
 use crate::object::{Durability, Stored};
 use crate::os::process::clock;
-use crate::platform::Outcome;
+use crate::platform::{Outcome, Permit};
 use crate::store::mutex::lock;
 use crate::store::resumable::attachment::{Attachment, Part};
 use crate::store::resumable::checkpoint::{Checkpoint, Status};
@@ -39,15 +39,16 @@ impl ResumableUploads {
         upload: &UploadRef,
         len: Option<u64>,
         client: ClientAddress,
+        permit: &Permit,
     ) -> Result<(Opened, PendingSyncs), StoreError> {
         self.fs.health.check_writable()?;
         let nothing_to_sync = |opened| (opened, PendingSyncs::default());
         match upload {
             UploadRef::Existing(id) => {
-                let opened = self.resume(*id, len, None)?;
+                let opened = self.resume((*id, permit), len, None)?;
                 opened.map(nothing_to_sync).ok_or_else(not_found)
             }
-            UploadRef::New(new) if matches!(new.role, Role::Final(_)) => self.begin_join(new, client),
+            UploadRef::New(new) if matches!(new.role, Role::Final(_)) => self.begin_join(new, client, permit),
             UploadRef::New(new) => {
                 if let Some(Change { outcome: Outcome::Committed(stored), syncs, .. }) =
                     self.names.find_same(&new.put)?.map(|same| *same)
@@ -55,7 +56,7 @@ impl ResumableUploads {
                     return Ok((there_already(new, stored), syncs));
                 }
                 let there = match new.id {
-                    Some(id) => self.resume(id, None, Some(&new.put))?,
+                    Some(id) => self.resume((id, permit), None, Some(&new.put))?,
                     None => None,
                 };
                 let make = || self.make_upload(new, Box::default(), client);
@@ -65,9 +66,15 @@ impl ResumableUploads {
     }
 
     /// `None` if there is no such upload, or none that is as `wanted`.
-    fn resume(&self, id: UploadId, len: Option<u64>, wanted: Option<&Put>) -> Result<Option<Opened>, StoreError> {
+    fn resume(
+        &self,
+        (id, permit): (UploadId, &Permit),
+        len: Option<u64>,
+        wanted: Option<&Put>,
+    ) -> Result<Option<Opened>, StoreError> {
         let Some(folder) = self.existing_folder("")? else { return Ok(None) };
         let opened = self.with_record(&folder, id, |mut found| {
+            permit.check(&found.header.put.key, len)?;
             if let Some(wanted) = wanted
                 && !self.is_wanted(&found, wanted)
             {

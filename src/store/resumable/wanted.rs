@@ -34,10 +34,11 @@ impl ResumableUploads {
             return None;
         }
         match op {
-            Op::OpenUpload { upload, len, client } => {
-                Some((upload.id()?, Op::OpenUpload { upload: upload.clone(), len: *len, client: *client }))
+            Op::OpenUpload { upload, len, client, permit } => {
+                let (upload, permit) = (upload.clone(), permit.clone());
+                Some((upload.id()?, Op::OpenUpload { upload, len: *len, client: *client, permit }))
             }
-            Op::RemoveUpload { id } => Some((*id, Op::RemoveUpload { id: *id })),
+            Op::RemoveUpload { id, permit } => Some((*id, Op::RemoveUpload { id: *id, permit: permit.clone() })),
             _ => None,
         }
     }

@@ -43,7 +43,7 @@ use crate::config::{Fixed, StoreConfig};
 use crate::error::Failure;
 use crate::ids::{ConnId, FileId};
 use crate::object::{Durability, ExpectedKind, Key, Listing, Meta, MissingParents, Node, Precondition};
-use crate::platform::{Completion, Op, Outcome, Source, Store};
+use crate::platform::{Completion, Op, Outcome, Permit, Source, Store};
 use crate::store::DiskStore;
 use crate::store::fs::sync::{Calls, Scope, SyncCalls};
 use crate::wire::key::relative;

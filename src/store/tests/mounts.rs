@@ -142,7 +142,8 @@ fn an_upload_in_parts_into_a_mount_is_found_by_its_id_also_after_a_restart() {
         metadata: "".into(),
         role: Role::Whole,
     };
-    let open = |upload| Op::OpenUpload { upload, len: None, client: ClientAddress::from_bits(1) };
+    let open =
+        |upload| Op::OpenUpload { upload, len: None, client: ClientAddress::from_bits(1), permit: Permit::default() };
     let part = |outcome| match outcome {
         Ok(Outcome::UploadOpened { upload, file: Some(file), .. }) => (upload.offset, file),
         other => panic!("{other:?}"),
@@ -163,7 +164,7 @@ fn an_upload_in_parts_into_a_mount_is_found_by_its_id_also_after_a_restart() {
     bench.store.write_now(file, 2, b"cd").unwrap();
     bench.commit(file, "vol/f", 4, Precondition::None).unwrap();
     assert_eq!(bench.content("vol/f"), b"abcd");
-    assert!(matches!(bench.run(Op::RemoveUpload { id }), Ok(Outcome::UploadRemoved)));
+    assert!(matches!(bench.run(Op::RemoveUpload { id, permit: Permit::default() }), Ok(Outcome::UploadRemoved(_))));
 }
 
 #[test]

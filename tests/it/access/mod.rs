@@ -1,5 +1,6 @@
 //! The rights of callers by an access file: the sessions of all dialects on the platform in memory.
 
+mod attached;
 mod credentials;
 mod drop_boxes;
 mod identity;

@@ -116,7 +116,7 @@ impl StillPlatform {
                 *precondition = self.real_precondition(precondition.clone());
             }
             Op::FindUpload { id, .. }
-            | Op::RemoveUpload { id }
+            | Op::RemoveUpload { id, .. }
             | Op::OpenUpload { upload: UploadRef::Existing(id), .. } => {
                 *id = self.real_upload(*id);
             }

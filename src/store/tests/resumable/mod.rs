@@ -6,6 +6,7 @@ mod ends;
 mod failing;
 mod held;
 mod joins;
+mod permits;
 mod sharing;
 
 use super::*;
@@ -59,7 +60,7 @@ impl Bench {
         len: Option<u64>,
         client: ClientAddress,
     ) -> Result<Opened, Failure> {
-        match self.run(Op::OpenUpload { upload, len, client })? {
+        match self.run(Op::OpenUpload { upload, len, client, permit: Permit::default() })? {
             Outcome::UploadOpened { upload, file, digest } => Ok((*upload, file, digest)),
             other => panic!("{other:?}"),
         }
@@ -98,7 +99,7 @@ impl Bench {
     }
 
     fn find(&mut self, id: UploadId) -> Result<UploadState, Failure> {
-        match self.run(Op::FindUpload { id, inquiry: Inquiry::Aside })? {
+        match self.run(Op::FindUpload { id, inquiry: Inquiry::Aside, permit: Permit::default() })? {
             Outcome::UploadFound(state) => Ok(*state),
             other => panic!("{other:?}"),
         }
@@ -109,8 +110,8 @@ impl Bench {
     }
 
     fn remove(&mut self, id: UploadId) -> Result<(), Failure> {
-        match self.run(Op::RemoveUpload { id })? {
-            Outcome::UploadRemoved => Ok(()),
+        match self.run(Op::RemoveUpload { id, permit: Permit::default() })? {
+            Outcome::UploadRemoved(_) => Ok(()),
             other => panic!("{other:?}"),
         }
     }

@@ -12,7 +12,7 @@ fn shared() -> StoreConfig {
     StoreConfig { shared: true, ..StoreConfig::default() }
 }
 
-fn two() -> (TempDir, Bench, Bench) {
+pub(super) fn two() -> (TempDir, Bench, Bench) {
     let dir = TempDir::new().unwrap();
     let [one, other] = [(); 2].map(|()| Bench::open(dir.path(), &shared()));
     (dir, one, other)
@@ -48,7 +48,11 @@ fn a_request_waits_until_the_store_that_is_attached_has_left_the_upload_for_it()
     let (file, _) = one.part(f());
     one.write_part(file, 0, 300);
     other.store.take_overs.within = Duration::MAX / 4;
-    other.store.submit(CONN, None, Op::OpenUpload { upload: f(), len: None, client: CLIENT });
+    other.store.submit(
+        CONN,
+        None,
+        Op::OpenUpload { upload: f(), len: None, client: CLIENT, permit: Permit::default() },
+    );
     let wait = |other: &mut Bench| {
         while other.store.take_overs.next_at().is_none() {
             other.bell.recv_timeout(WATCHDOG).expect("the try ends");

@@ -303,7 +303,9 @@ impl Disk {
                 *self.writing.entry(ino).or_default() += 1;
                 (Work::Write { ino, offset }, Some(chunk))
             }
-            Op::OpenUpload { upload, len, .. } => (Work::Upload(uploads::Step::Open(upload, len)), None),
+            Op::OpenUpload { upload, len, permit, .. } => {
+                (Work::Upload(uploads::Step::Open(upload, len, permit)), None)
+            }
             Op::Checkpoint { file, offset, digest } => {
                 let Staged { ino, upload, .. } = *self.staged(file);
                 let id = upload.expect("only a part of an upload has checkpoints");
@@ -322,8 +324,8 @@ impl Disk {
                 assert!(!self.writing.contains_key(&staged.ino), "a part ends while writes are under way");
                 (Work::Upload(self.end_part(&staged, end)), None)
             }
-            Op::FindUpload { id, .. } => (Work::Upload(uploads::Step::Find(id)), None),
-            Op::RemoveUpload { id } => (Work::Upload(uploads::Step::Remove(id, uploads::Removed::ByRequest)), None),
+            Op::FindUpload { id, permit, .. } => (Work::Upload(uploads::Step::Find(id, permit)), None),
+            Op::RemoveUpload { id, permit } => (Work::Upload(uploads::Step::Cancel(id, permit)), None),
             Op::Store { put, chunk } => (Work::Plain(Op::Store { put, chunk: Chunk::new(0) }), Some(chunk)),
             op => (Work::Plain(op), None),
         };

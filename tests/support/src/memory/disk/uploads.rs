@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 
 use filewharf::error::{Failure, StoreError};
-use filewharf::object::Stored;
-use filewharf::platform::Outcome;
+use filewharf::object::{Key, Stored};
+use filewharf::platform::{Outcome, Permit};
 use filewharf::transfer::Hasher;
 use filewharf::upload::{
     DigestState, JOINED, LONGER_ALREADY, NO_PART, NOT_PARTIAL, NewUpload, OTHER_LENGTH, PART_UNFINISHED, PartEnd, Put,
@@ -55,7 +55,7 @@ pub(super) struct Uploads {
 /// A step of an operation on uploads.
 #[derive(Debug)]
 pub(super) enum Step {
-    Open(UploadRef, Option<u64>),
+    Open(UploadRef, Option<u64>, Permit),
     /// The part and its record are there: make them durable.
     Made(UploadId, Ino),
     /// Make the record and the names durable, which a process that was killed may have left, then open the upload.
@@ -85,10 +85,12 @@ pub(super) enum Step {
     /// Make the record durable.
     Seal(UploadId, Then),
     Keep(UploadId),
+    /// Removes it for a request.
+    Cancel(UploadId, Permit),
     /// Removes the record, then the part.
     Remove(UploadId, Removed),
     RemovePart(UploadId, Removed),
-    Find(UploadId),
+    Find(UploadId, Permit),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -99,7 +101,7 @@ pub(super) enum Then {
 
 #[derive(Debug)]
 pub(super) enum Removed {
-    ByRequest,
+    ByRequest(Key),
     ByConnection(Box<UploadState>),
     /// To be made again.
     ForAnother(Box<NewUpload>),
@@ -162,7 +164,7 @@ impl Disk {
     pub(super) fn upload_step(&mut self, step: Step, durable: bool, rng: &mut Rng, faults: &Faults) -> Stepping {
         let again = |step| Ok(Next::Again(Work::Upload(step)));
         match step {
-            Step::Open(upload, len) => self.open_upload(upload, len, durable, rng, faults),
+            Step::Open(upload, len, permit) => self.open_upload((upload, permit), len, durable, rng, faults),
             Step::Made(id, ino) => {
                 if durable {
                     if rng.chance(faults.sync_error) {
@@ -234,6 +236,11 @@ impl Disk {
                 self.uploads.detach(id);
                 Ok(Next::Done(Outcome::PartEnded(self.upload_state(id)?)))
             }
+            Step::Cancel(id, permit) => {
+                let key = self.uploads.seen(id)?.put.key.clone();
+                permit.check(&key, None)?;
+                self.upload_step(Step::Remove(id, Removed::ByRequest(key)), durable, rng, faults)
+            }
             Step::Remove(id, removed) => {
                 self.uploads.seen(id)?;
                 *self.uploads.kept_mut(id) = Kept::default();
@@ -245,13 +252,14 @@ impl Disk {
                     self.tree.remove(UPLOADS, &name);
                 }
                 match removed {
-                    Removed::ByRequest => Ok(Next::Done(Outcome::UploadRemoved)),
+                    Removed::ByRequest(key) => Ok(Next::Done(Outcome::UploadRemoved(key))),
                     Removed::ByConnection(state) => Ok(Next::Done(Outcome::PartEnded(state))),
-                    Removed::ForAnother(new) => again(Step::Open(UploadRef::New(new), None)),
+                    Removed::ForAnother(new) => again(Step::Open(UploadRef::New(new), None, Permit::default())),
                 }
             }
-            Step::Find(id) => {
+            Step::Find(id, permit) => {
                 failing(rng, faults)?;
+                permit.check(&self.uploads.seen(id)?.put.key, None)?;
                 let mut state = self.upload_state(id)?;
                 match self.uploads.kept_mut(id) {
                     // A save may be under way.
@@ -271,7 +279,7 @@ impl Disk {
 
     fn open_upload(
         &mut self,
-        upload: UploadRef,
+        (upload, permit): (UploadRef, Permit),
         len: Option<u64>,
         durable: bool,
         rng: &mut Rng,
@@ -286,7 +294,7 @@ impl Disk {
         if let UploadRef::New(new) = &upload
             && let Role::Final(parts) = &new.role
         {
-            let put = Put { len: Some(self.len_of_parts(parts)?), ..new.put.clone() };
+            let put = Put { len: Some(self.len_of_parts(parts, &permit)?), ..new.put.clone() };
             return self.make_upload(NewUpload { put, ..NewUpload::clone(new) }, None);
         }
         let id = match upload {
@@ -306,6 +314,7 @@ impl Disk {
             },
         };
         let record = self.uploads.seen(id)?.clone();
+        permit.check(&record.put.key, len)?;
         if self.uploads.kept_mut(id).complete.is_some() {
             return Ok(Next::Done(self.opened_upload(id, None)));
         }
@@ -324,12 +333,14 @@ impl Disk {
         Ok(Next::Again(Work::Upload(Step::Attach(id, ino))))
     }
 
-    fn len_of_parts(&self, parts: &[UploadId]) -> Result<u64, StoreError> {
-        let len = |id: &UploadId| match self.uploads.seen(*id) {
+    fn len_of_parts(&self, parts: &[UploadId], permit: &Permit) -> Result<u64, StoreError> {
+        let seen = |id: &UploadId| self.uploads.seen(*id).map_err(|_| refused(NO_PART));
+        let permitted = |record: &Record| permit.check(&record.put.key, None);
+        let len = |id: &UploadId| match seen(id).and_then(|record| permitted(record).map(|()| record)) {
             Ok(Record { role: Role::Partial, put, offset, .. }) if put.len == Some(*offset) => Ok(*offset),
             Ok(Record { role: Role::Partial, .. }) => Err(refused(PART_UNFINISHED)),
             Ok(_) => Err(refused(NOT_PARTIAL)),
-            Err(_) => Err(refused(NO_PART)),
+            Err(error) => Err(error),
         };
         parts.iter().map(len).sum()
     }

@@ -227,3 +227,23 @@ fn a_rename_onto_itself_and_a_list_of_a_prefix_do_no_harm() {
     locks.release(id(2));
     assert!(locks.is_idle() && locks.released.is_empty());
 }
+
+#[test]
+fn a_recursive_listing_waits_for_changes_at_any_depth_and_for_none_beside_it() {
+    let recursive = |text: &str| match list(text) {
+        Op::List { key, after, limit, bytes_max, digests, hides, .. } => {
+            Op::List { key, recursive: true, after, limit, bytes_max, digests, hides }
+        }
+        other => other,
+    };
+    let mut locks = NameLocks::default();
+    assert!(locks.acquire(id(1), delete("a/b/x")).is_some());
+    assert!(locks.acquire(id(2), list("a")).is_some());
+    assert!(locks.acquire(id(3), recursive("a")).is_none());
+    assert!(locks.acquire(id(4), recursive("")).is_none());
+    assert!(locks.acquire(id(5), recursive("a/b/x")).is_some(), "the change is not under it");
+    assert!(locks.acquire(id(6), recursive("a/bb")).is_some());
+    locks.release(id(1));
+    assert_eq!(released(&locks), [id(3), id(4)]);
+    assert!(locks.is_idle());
+}

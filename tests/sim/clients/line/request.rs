@@ -129,8 +129,13 @@ fn list(dir: &str, io: &mut Io<'_>) -> (Vec<u8>, Request) {
     if let Some(limit) = limit {
         options.push_str(&format!(" limit={limit}"));
     }
+    let is_recursive = io.rng.chance(200);
+    if is_recursive {
+        options.push_str(" recursive=1");
+    }
     let mut request = Request::new(Verb::List { dir: dir.to_owned(), after, limit }, dir);
-    request.read = Some(io.model.begin_read());
+    // The model judges pages of one level.
+    request.read = (!is_recursive).then(|| io.model.begin_read());
     (format!("LIST{options} /{dir}\n").into_bytes(), request)
 }
 

@@ -203,7 +203,10 @@ impl Handler for Archive {
             (Stage::Sending(_), Awaits::File(_)) if is_gone => self.next(response, context),
             (Stage::Sending(_), _) => Action::Reset(CloseReason::SourceFailed),
             // A file has no names under it: nothing has this address.
-            _ => response.refuse(if is_gone { Failure::NotFound } else { failure }, Some(&run.subject()), context),
+            (_, awaits) => {
+                let key = if let Awaits::Dir(path) = awaits { run.dir.child(path) } else { run.subject() };
+                response.refuse(if is_gone { Failure::NotFound } else { failure }, Some(&key), context)
+            }
         }
     }
 

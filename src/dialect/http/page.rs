@@ -141,6 +141,7 @@ fn fill(page: &Page<'_>, word: &str, out: &mut String) {
             Offer::ByName { .. } => " data-links",
         }),
         "crumbs" => crumbs(page, out),
+        "archives" => out.push_str(if cfg!(feature = "archives") { " data-archives" } else { "" }),
         "visitor" => visitor(page, out),
         "before" if page.after.is_some() => {
             let query = page.query();

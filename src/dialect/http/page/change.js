@@ -60,7 +60,14 @@ function openMove(entries) {
   moving.querySelector('h2 bdi').textContent = entries.length === 1 ? base(entries[0].name) : count(entries.length, 'name');
   moving.querySelector('[value=move]').hidden = !entries.every(entry => may('d', entry));
   moving.showModal();
+  offerCopies();
   walkTo(here);
+}
+
+// Not every server copies.
+async function offerCopies() {
+  const answer = await fetch(here, { method: 'OPTIONS' }).catch(() => null);
+  moving.querySelector('[value=copy]').hidden = !/\bCOPY\b/.test(answer?.headers.get('Allow'));
 }
 
 async function walkTo(dir) {

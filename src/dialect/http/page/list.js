@@ -78,9 +78,10 @@ function forget() {
 // After another order or another filter.
 let asked = 0;
 function arrange() {
+  const isOther = SORTS || search;   // other names than those that are loaded
   endSearch();
   clearTimeout(asked);
-  if (!whole && SORTS) {
+  if (!whole && isOther) {
     asked = setTimeout(restart, 150);
     return;
   }
@@ -96,7 +97,7 @@ function restart() {
   trouble = '';
   const words = { sort: order === 'time' ? 'mtime' : order, order: falling ? 'desc' : 'asc' };
   if (sought) words.filter = sought;
-  next = query(words, '');
+  next = query(SORTS ? words : {}, '');
   return load(true);
 }
 
@@ -150,7 +151,7 @@ function act(word, tag, entry, props) {
 
 function acts(entry) {
   const { href, size } = entry, cell = make('td', {});
-  const archive = 'archive' in data && isFolder(entry);
+  const archive = ARCHIVES && isFolder(entry);
   const address = archive ? query({ archive: 'zip' }, href.split('?')[0]) : href;
   if (may('r', entry) && (archive || size >= 0)) cell.append(act('Download', 'a', entry, { href: address, download: '', className: 'act get' }));
   if (entry.link) cell.append(' ', act('Copy link', 'button', entry, { className: 'act share' }));

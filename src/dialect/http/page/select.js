@@ -1,6 +1,7 @@
 
 // The selection: entries that are downloaded, moved or deleted together.
-const PICKS = 'archive' in data || may('d');   // something can be done with a selection
+const ARCHIVES = 'archives' in $('chosen').dataset;
+const PICKS = ARCHIVES || may('d');   // something can be done with a selection
 const picked = new Set();
 let anchor = null;           // where a range begins
 const POST_FROM = 6000;      // a longer query is sent as the body of a form
@@ -36,7 +37,7 @@ function tellPicked() {
   const all = [...picked], bytes = all.reduce((sum, entry) => sum + Math.max(0, entry.size || 0), 0);
   $('chosen').hidden = !all.length;
   $('number').textContent = `${count(all.length, 'name')} selected${bytes ? `, ${human(bytes)}` : ''}`;
-  for (const button of every('#chosen .get')) button.hidden = !('archive' in data && all.every(entry => may('r', entry)));
+  for (const button of every('#chosen .get')) button.hidden = !(ARCHIVES && all.every(entry => may('r', entry)));
   $('rename').hidden = !(all.length === 1 && may('dr', all[0]) && writable);
   $('move').hidden = !(all.every(entry => may('r', entry)) && writable);
   $('delete').hidden = !all.every(entry => may('d', entry));
@@ -44,7 +45,7 @@ function tellPicked() {
   if (box) Object.assign(box, { checked: all.length > 0 && all.length === view.length, indeterminate: all.length > 0 && all.length < view.length });
 }
 
-// The archive of the selection. Its status is known from a HEAD, so that a refusal is shown here.
+// The archive of the selection. It is asked for once before the download, so that a refusal is shown here.
 async function download(format) {
   const names = [...picked].map(entry => ['name', entry.name]), selected = new URLSearchParams(names);
   const address = query({ archive: format });
@@ -57,7 +58,9 @@ async function download(format) {
     return;
   }
   const whole = `${address}&${selected}`;
-  await ask(whole, { method: 'HEAD' }).catch(async error => { if (error.status) await ask(whole); throw error; });
+  const stop = new AbortController();
+  await ask(whole, { signal: stop.signal });
+  stop.abort();
   make('a', { href: whole, download: '' }).click();
 }
 

@@ -2,6 +2,7 @@
 //! is told an [`Answer`]. No status code, path or byte of a wire grammar appears here.
 
 use crate::object::{ExpectedKind, Key, Listing, Meta, MissingParents, Node, Placed, Precondition, Stored, Usage};
+use crate::order::Order;
 use crate::upload::{Inquiry, UploadId, UploadRef, UploadState};
 
 pub use crate::upload::{GoAhead, Put};
@@ -26,6 +27,8 @@ pub enum Command {
         limit: usize,
         /// With the digests of the files.
         digests: bool,
+        /// Not with `recursive`. But for the order by bytes, `after` is a cursor.
+        order: Order,
     },
     /// Store a file; its body follows.
     Put(Put),

@@ -23,7 +23,7 @@
 //!
 //! | layer | modules | what |
 //! |---|---|---|
-//! | 0 | [`ids`] [`error`] [`object`] [`command`] [`config`] [`counters`] [`time`] [`upload`] `fair_queue` | words |
+//! | 0 | [`ids`] [`error`] [`object`] [`order`] [`command`] [`config`] [`counters`] [`time`] [`upload`] `fair_queue` | words |
 //! | 1 | [`buffer`] [`wire`] | held bytes; byte grammars |
 //! | 2 | [`access`] [`admission`] [`groups`] | rights and rules; transfer slots; what counts as one client |
 //! | 3 | [`dialect`] [`transfer`] [`platform`] | meaning; accounting of one body; the ports |
@@ -75,6 +75,8 @@ pub mod groups;
 pub mod ids;
 #[doc(hidden)]
 pub mod object;
+#[doc(hidden)]
+pub mod order;
 #[doc(hidden)]
 pub mod os;
 #[doc(hidden)]

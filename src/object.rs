@@ -157,15 +157,17 @@ pub struct Entry {
     pub is_dir: bool,
     /// `None` where it could not be looked at.
     pub node: Option<Node>,
+    /// What it was sorted by; 0 in a listing by names.
+    pub rank: i64,
 }
 
 impl Entry {
     pub fn new(name: &str, node: Node) -> Self {
-        Self { name: name.into(), is_dir: matches!(node, Node::Dir { .. }), node: Some(node) }
+        Self { name: name.into(), is_dir: matches!(node, Node::Dir { .. }), node: Some(node), rank: 0 }
     }
 }
 
-/// One page of a directory, in byte order of names.
+/// One page of a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listing {
     /// At most the number asked for.
@@ -175,6 +177,8 @@ pub struct Listing {
     /// How many names of the whole directory cannot be listed, because no protocol can carry them: they are not UTF-8,
     /// or hold control characters.
     pub unlisted: u64,
+    /// How many names all pages have together, where that was counted.
+    pub total: Option<u64>,
 }
 
 /// What must be true of the name at the moment a change becomes visible.

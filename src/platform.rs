@@ -16,6 +16,7 @@ use crate::command::{Answer, Put, Whole};
 use crate::error::StoreError;
 use crate::ids::{ClientAddress, ConnId, FileId, GroupId, ListenerId};
 use crate::object::{Key, Listing, Meta, Precondition, Stored};
+use crate::order::Order;
 use crate::upload::{DigestState, Inquiry, PartEnd, UploadId, UploadRef, UploadState};
 
 pub use crate::access::ClientCertificate;
@@ -80,6 +81,8 @@ pub enum Op {
         digests: bool,
         /// Names that are left out as if they were not there.
         hides: Option<Hides>,
+        /// Not with `recursive`. But for the order by bytes, `after` is a cursor.
+        order: Order,
     },
     /// Opens a file for reading. The open file pins one version.
     Open { key: Key },

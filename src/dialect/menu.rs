@@ -34,6 +34,7 @@ use crate::dialect::protocol::{Action, BodyPart, Context, Finish, Hash, Protocol
 use crate::dialect::spec::{Dialect, OptionError, Options, Traits};
 use crate::error::{CloseReason, Failure};
 use crate::object::{Key, Listing, Meta, Stored};
+use crate::order::Order;
 use crate::wire::key;
 use crate::wire::menu::{self, Class, Following, NameEnd, Verb, Word};
 use offer::{Found, Listed, Offer, PACKET_LEN, list_text, picked};
@@ -310,6 +311,7 @@ impl Menu {
         Action::Run(Command::List {
             key: Key::root(),
             recursive: false,
+            order: Order::default(),
             after,
             limit: context.limits.fixed.list_names_max,
             digests: false,

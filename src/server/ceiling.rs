@@ -85,8 +85,9 @@ impl Ceiling {
                 crate::store::MOUNTS_WRITTEN_MAX
                     .saturating_mul(limits.uploads_kept_max)
                     .saturating_mul(crate::store::UPLOAD_ENTRY_BYTES),
-                // A recursive listing has a window of the present directory, and as much of those above.
-                limits.list_workers().saturating_mul(2).saturating_mul(limits.list_window_bytes),
+                // A recursive listing has a window of the present directory, and as much of those above; and as many
+                // listings as there are workers for them hold a window between two steps.
+                limits.list_workers().saturating_mul(3).saturating_mul(limits.list_window_bytes),
                 limits.join_workers().saturating_mul(crate::store::WORKER_BUFFER_BYTES),
                 // A crowd that the bounds do not permit counts where it is opened.
                 sum([limits.uploads_kept_max, limits.slots, limits.uploads_without_slot_max])

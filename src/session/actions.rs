@@ -7,6 +7,7 @@ use crate::dialect::Action;
 use crate::error::{CloseReason, Failure};
 use crate::groups::Flow;
 use crate::ids::ClientAddress;
+use crate::order::Order;
 use crate::platform::Op;
 use crate::session::common::Common;
 use crate::session::cx::Cx;
@@ -122,17 +123,20 @@ impl Common {
 
     /// Lists a directory; there is a slot.
     pub(super) fn list(&mut self, command: Command, cx: &Cx<'_>) -> Step {
-        let Command::List { key, recursive, after, limit, digests } = command else { return self.run(command, cx) };
+        let Command::List { key, recursive, after, limit, digests, order } = command else {
+            return self.run(command, cx);
+        };
         let bytes_max = cx.limits.fixed.chunk_bytes * cx.limits.fixed.chunks_per_slot;
         let executing = match cx.access.rules() {
             None => Executing::Tell,
             Some(_) => {
-                let asked = Command::List { key: key.clone(), recursive, after: None, limit, digests };
+                let order = Order::default();
+                let asked = Command::List { key: key.clone(), recursive, after: None, limit, digests, order };
                 Executing::Filter(Box::new(asked))
             }
         };
         let hides = self.hides(&key, recursive, cx);
-        self.data.ops.push_back(Op::List { key, recursive, after, limit, bytes_max, digests, hides });
+        self.data.ops.push_back(Op::List { key, recursive, after, limit, bytes_max, digests, hides, order });
         Step::enter(executing)
     }
 

@@ -33,6 +33,7 @@ use crate::store::pool::jobs::Job;
 use crate::store::pool::latency::DiskLatency;
 use crate::store::pool::mounted::Mounted;
 use crate::store::pool::shared::Pool;
+use crate::store::pool::sortings::Sortings;
 use crate::store::pool::sync_groups::SyncGroups;
 use crate::store::pool::workers::{WorkQueue, WorkQueues, spawn};
 use crate::store::quota::count::{Count, Step};
@@ -172,6 +173,7 @@ impl DiskStore {
             groups: SyncGroups::default(),
             latency: DiskLatency::start(),
             password_memory: Mutex::default(),
+            sortings: Mutex::new(Sortings::new(limits.list_workers())),
             syncing: AtomicUsize::new(0),
             is_looking: AtomicBool::new(false),
             unfit: Mutex::default(),

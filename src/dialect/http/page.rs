@@ -45,12 +45,10 @@ pub struct Page<'a> {
     pub offer: &'a Offer<'a>,
     /// The signed link by which the client may see the page.
     pub carried: Option<Carried<'a>>,
-    /// Names asked for with one request.
-    pub limit: usize,
     /// There are no names. Only known at the end, like `next`.
     pub empty: bool,
-    /// The name after which the next page begins.
-    pub next: Option<&'a str>,
+    /// The query of the next page.
+    pub next: Option<String>,
     /// How many names of the directory cannot be listed.
     pub unlisted: u64,
 }
@@ -88,7 +86,7 @@ const CRUMBS_MAX: usize = 32;
 /// Bytes of the signed links in them, at most.
 const CRUMBS_CARRIED_MAX: usize = 8 * 1024;
 /// Bytes of [`end`], at most: a name and a signed link are in it.
-pub const END_BYTES_MAX: usize = TEMPLATE.len() + SCRIPT.len() + 3 * 1024;
+pub const END_BYTES_MAX: usize = TEMPLATE.len() + SCRIPT.len() + 4 * 1024;
 /// Bytes of a page with one name, at most: a path has 4 KiB, and every byte of it may become six.
 pub const FIXED_BYTES_MAX: usize = STYLE.len() + END_BYTES_MAX + 64 * 1024;
 
@@ -202,13 +200,8 @@ fn visitor(page: &Page<'_>, out: &mut String) {
 
 /// The address of the next page, or of this one if there is none.
 fn next(page: &Page<'_>, out: &mut String) {
-    match page.next {
-        Some(last) => {
-            push(out, format_args!("?after={}&amp;limit={}", target::component(last), page.limit));
-            if let Some(carried) = &page.carried {
-                push(out, format_args!("&amp;{}", carried.query.trim_start_matches('?')));
-            }
-        }
+    match &page.next {
+        Some(next) => escape(next, out),
         None => push(out, format_args!("./{}", page.query())),
     }
 }

@@ -10,6 +10,7 @@ use crate::command::{Append, Command, Ends, Put, Whole};
 use crate::dialect::protocol::{Action, Context};
 use crate::error::{CloseReason, Failure};
 use crate::object::{ExpectedKind, Key, MissingParents};
+use crate::order::Order;
 use crate::upload::{GoAhead, Inquiry, NewUpload, Role, UploadId, UploadRef};
 use crate::wire::key::{self, Path};
 use crate::wire::line::Request;
@@ -99,7 +100,7 @@ impl Line {
         let names_max = context.limits.fixed.list_names_max;
         let limit = options.limit.map_or(names_max, |limit| limit.min(names_max));
         let Options { recursive, after, digest: digests, .. } = options;
-        Ok(Action::Run(Command::List { key, recursive, after, limit, digests }))
+        Ok(Action::Run(Command::List { key, recursive, after, limit, digests, order: Order::default() }))
     }
 
     pub(super) fn stat(&mut self, request: &Request<'_>) -> Result<Action, Failure> {

@@ -1,6 +1,7 @@
 use super::*;
 use crate::command::Whole;
 use crate::object::{ExpectedKind, MissingParents, Precondition};
+use crate::order::Order;
 
 fn key(text: &str) -> Key {
     Key::checked(text)
@@ -20,7 +21,16 @@ fn delete(text: &str) -> Op {
 }
 
 fn list(text: &str) -> Op {
-    Op::List { key: key(text), recursive: false, after: None, limit: 1, bytes_max: 1, digests: false, hides: None }
+    Op::List {
+        key: key(text),
+        recursive: false,
+        after: None,
+        limit: 1,
+        bytes_max: 1,
+        digests: false,
+        hides: None,
+        order: Order::default(),
+    }
 }
 
 fn released(locks: &NameLocks) -> Vec<ConnId> {
@@ -232,7 +242,7 @@ fn a_rename_onto_itself_and_a_list_of_a_prefix_do_no_harm() {
 fn a_recursive_listing_waits_for_changes_at_any_depth_and_for_none_beside_it() {
     let recursive = |text: &str| match list(text) {
         Op::List { key, after, limit, bytes_max, digests, hides, .. } => {
-            Op::List { key, recursive: true, after, limit, bytes_max, digests, hides }
+            Op::List { key, recursive: true, after, limit, bytes_max, digests, hides, order: Order::default() }
         }
         other => other,
     };

@@ -4,7 +4,7 @@
 //! what stands at them is looked up for each page. What does not exist for peers (links, fifos,
 //! devices, staging, odd names) is never listed.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -13,6 +13,7 @@ use rustix::io::{Errno, fcntl_dupfd_cloexec};
 
 use crate::error::{Failure, StoreError};
 use crate::object::{Entry, Listing, Node};
+use crate::order::Order;
 use crate::platform::Hides;
 use crate::store::fs::errno;
 use crate::store::fs::linux;
@@ -34,7 +35,7 @@ pub(super) fn cost(name: &str, digests: bool) -> usize {
 /// Waits for its connection on the account of a transfer slot, so it takes no more than it must.
 pub(super) fn page(mut entries: Vec<Entry>, more: bool, unlisted: u64) -> Listing {
     entries.shrink_to_fit();
-    Listing { entries, more, unlisted }
+    Listing { entries, more, unlisted, total: None }
 }
 
 /// A name that the rules of no caller mention.
@@ -44,7 +45,7 @@ pub(super) const UNNAMED: &str = "\u{fffd}";
 const LOOKED_THROUGH_MAX: u32 = 1000;
 
 /// A name of a directory.
-enum Name<'a> {
+pub(super) enum Name<'a> {
     Listed(&'a str, Type),
     /// Does not exist for peers.
     Hidden,
@@ -70,12 +71,7 @@ impl FileSystem {
     pub(crate) fn list(&self, path: &str, page_of: &PageOf<'_>) -> Result<Listing, StoreError> {
         let &PageOf { after, limit, bytes_max, digests, hides } = page_of;
         self.health.check_readable()?;
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let dir = match self.open_under(path, flags, self.links) {
-            Ok(dir) => dir,
-            Err(Errno::NOTDIR) => return Err(self.not_a_dir(path)),
-            Err(errno) => return Err(errno::reading("open folder", path, errno)),
-        };
+        let dir = self.open_listed(path)?;
         let dir = dir.as_fd();
         let mut after: Box<str> = after.unwrap_or_default().into();
         let (mut entries, mut bytes) = (Vec::new(), 0);
@@ -110,6 +106,15 @@ impl FileSystem {
         }
     }
 
+    pub(super) fn open_listed(&self, path: &str) -> Result<OwnedFd, StoreError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        match self.open_under(path, flags, self.links) {
+            Ok(dir) => Ok(dir),
+            Err(Errno::NOTDIR) => Err(self.not_a_dir(path)),
+            Err(errno) => Err(errno::reading("open folder", path, errno)),
+        }
+    }
+
     /// True if nothing in a directory is listed, though it may not be empty; false if that takes long to find out.
     pub(crate) fn lists_nothing(&self, path: &str) -> bool {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -124,34 +129,45 @@ impl FileSystem {
     /// The names after `after`, or the first of them: kept from before, or read.
     #[allow(clippy::disallowed_methods, reason = "compared with the times of a directory")]
     pub(super) fn window(&self, dir: BorrowedFd<'_>, path: &str, after: &str) -> Result<Arc<Window>, StoreError> {
-        let look = || fstat(dir).map_err(|e| errno::broken("fstat folder", path, e));
         // Before the times are looked at: what changes from here on gets later ones.
         let now = SystemTime::now();
-        let stat = look()?;
+        let stat = fstat(dir).map_err(|e| errno::broken("fstat folder", path, e))?;
         let (id, times) = (stat::id(&stat), Times::of(&stat));
-        if let Some(window) = self.windows.find(id, times, after) {
+        if let Some(window) = self.windows.find(id, times, &Order::default(), after.as_bytes()) {
             return Ok(window);
         }
         let mut gather = Gather::new(self.windows.bounds);
         self.gather(dir, path, after, &mut gather)?;
         let unlisted = gather.unlisted();
         let (names, complete) = gather.finish();
-        let window = Arc::new(Window { dir: id, times, after: after.into(), names, complete, unlisted });
+        let (order, after) = (Order::default(), after.as_bytes().into());
+        let window = Arc::new(Window { dir: id, times, order, after, names, complete, unlisted, total: None });
+        self.keep(dir, path, now, &window)?;
+        Ok(window)
+    }
+
+    /// Keeps a window for the next pages, if a later change of the directory is certain to be seen by its times.
+    pub(super) fn keep(
+        &self,
+        dir: BorrowedFd<'_>,
+        path: &str,
+        begun: SystemTime,
+        window: &Arc<Window>,
+    ) -> Result<(), StoreError> {
         // Where other machines make changes, times are reported late.
         let is_local = if self.mounts.of(path).is_some() { linux::is_local(dir) } else { self.caps.local };
-        if is_local && times.are_past(now) && Times::of(&look()?) == times {
-            self.windows.keep(Arc::clone(&window));
+        if is_local && window.times.are_past(begun) {
+            let stat = fstat(dir).map_err(|e| errno::broken("fstat folder", path, e))?;
+            if Times::of(&stat) == window.times {
+                self.windows.keep(Arc::clone(window));
+            }
         }
-        Ok(window)
+        Ok(())
     }
 
     /// Offers every name of a directory after `after` that may be listed.
     fn gather(&self, dir: BorrowedFd<'_>, path: &str, after: &str, names: &mut Gather) -> Result<(), StoreError> {
-        self.windows.count_read();
-        // Not opened again: that takes the permission to search it, and its names can be read without.
-        let dir = fcntl_dupfd_cloexec(dir, 0).and_then(Dir::new);
-        let mut dir = dir.map_err(|e| errno::broken("dup", path, e))?;
-        dir.rewind();
+        let mut dir = self.names_from_first(dir, path)?;
         while let Some(entry) = dir.read() {
             let entry = entry.map_err(|e| errno::broken("getdents", path, e))?;
             match self.name_of(&entry) {
@@ -163,8 +179,18 @@ impl FileSystem {
         Ok(())
     }
 
+    /// The names of an open directory, from the first one.
+    pub(super) fn names_from_first(&self, dir: BorrowedFd<'_>, path: &str) -> Result<Dir, StoreError> {
+        self.windows.count_read();
+        // Not opened again: that takes the permission to search it, and its names can be read without.
+        let dir = fcntl_dupfd_cloexec(dir, 0).and_then(Dir::new);
+        let mut dir = dir.map_err(|e| errno::broken("dup", path, e))?;
+        dir.rewind();
+        Ok(dir)
+    }
+
     /// What a listing does with an entry of a directory.
-    fn name_of<'a>(&self, entry: &'a DirEntry) -> Name<'a> {
+    pub(super) fn name_of<'a>(&self, entry: &'a DirEntry) -> Name<'a> {
         let kind = match entry.file_type() {
             FileType::RegularFile => Type::File,
             FileType::Directory => Type::Dir,
@@ -207,7 +233,7 @@ impl FileSystem {
             Err(errno @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM)) => Err(errno::reading("fstatat", path, errno)),
             Err(errno) => {
                 log::debug!(target: errno::TARGET, "not looked at: path={path:?} name={name:?} cause={errno}");
-                Ok(Some((None, Entry { name: name.into(), is_dir: kind == Type::Dir, node: None })))
+                Ok(Some((None, Entry { name: name.into(), is_dir: kind == Type::Dir, node: None, rank: 0 })))
             }
         }
     }

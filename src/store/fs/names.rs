@@ -1,4 +1,4 @@
-//! Names of a directory in byte order, kept so that a walk through its pages reads the directory a
+//! Names of a directory in their order, kept so that a walk through its pages reads the directory a
 //! bounded number of times, and not once for each page.
 //!
 //! A window holds names only: what stands at them is looked up when a page is made. It is used while
@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustix::fs::Stat;
 
 use crate::config::Fixed;
+use crate::order::Order;
 use crate::store::fs::stat::DirId;
 use crate::store::mutex::lock;
 
@@ -112,7 +113,11 @@ impl Gather {
     }
 
     pub(crate) fn offer_as(&mut self, name: &str, kind: Type) {
-        let name = name.as_bytes();
+        self.offer_key(name.as_bytes(), kind);
+    }
+
+    /// Offers a name by its key in another order.
+    pub(crate) fn offer_key(&mut self, name: &[u8], kind: Type) {
         if self.bar.as_deref().is_some_and(|bar| name >= bar) {
             return;
         }
@@ -206,16 +211,21 @@ impl Names {
 
     /// The same, with their types.
     fn typed_after<'a>(&'a self, after: &str) -> impl Iterator<Item = (&'a str, Type)> + use<'a> {
-        let start = self.at.partition_point(|at| name_at(&self.text, *at) <= after.as_bytes());
-        self.at[start..].iter().filter_map(|at| {
-            let name = str::from_utf8(name_at(&self.text, *at)).ok()?;
-            Some((name, type_at(&self.text, *at)))
-        })
+        self.keys_after(after.as_bytes()).filter_map(|(name, kind)| Some((str::from_utf8(name).ok()?, kind)))
+    }
+
+    /// The keys after this one, with the types of their names.
+    fn keys_after<'a>(&'a self, after: &[u8]) -> impl Iterator<Item = (&'a [u8], Type)> + use<'a> {
+        let start = self.at.partition_point(|at| name_at(&self.text, *at) <= after);
+        self.at[start..].iter().map(|at| (name_at(&self.text, *at), type_at(&self.text, *at)))
+    }
+
+    fn last_key(&self) -> Option<&[u8]> {
+        self.at.last().map(|at| name_at(&self.text, *at))
     }
 
     pub(crate) fn last(&self) -> Option<&str> {
-        let at = *self.at.last()?;
-        str::from_utf8(name_at(&self.text, at)).ok()
+        str::from_utf8(self.last_key()?).ok()
     }
 }
 
@@ -238,13 +248,17 @@ fn type_at(text: &[u8], at: u32) -> Type {
 pub(crate) struct Window {
     pub(crate) dir: DirId,
     pub(crate) times: Times,
+    /// But for the order by bytes, keys stand in place of the names.
+    pub(crate) order: Order,
     /// Empty for the beginning.
-    pub(crate) after: Box<str>,
+    pub(crate) after: Box<[u8]>,
     pub(crate) names: Names,
     /// Whether no name follows.
     pub(crate) complete: bool,
     /// How many names of the whole directory no protocol can carry.
     pub(crate) unlisted: u64,
+    /// Names of the whole directory in this order, where they were counted.
+    pub(crate) total: Option<u64>,
 }
 
 impl Window {
@@ -258,8 +272,22 @@ impl Window {
         if self.complete { None } else { self.names.last() }
     }
 
-    fn serves(&self, after: &str) -> bool {
-        *self.after <= *after && (self.complete || self.names.last().is_some_and(|last| after < last))
+    /// Its keys after this one.
+    pub(crate) fn keys_after(&self, after: &[u8]) -> impl Iterator<Item = (&[u8], Type)> {
+        self.names.keys_after(after)
+    }
+
+    /// The key after which the directory continues.
+    pub(crate) fn next_key(&self) -> Option<&[u8]> {
+        if self.complete { None } else { self.names.last_key() }
+    }
+
+    fn serves(&self, after: &[u8]) -> bool {
+        *self.after <= *after && (self.complete || self.names.last_key().is_some_and(|last| after < last))
+    }
+
+    fn bytes(&self) -> usize {
+        self.names.bytes() + self.order.filter.as_ref().map_or(0, |filter| filter.len())
     }
 }
 
@@ -280,11 +308,12 @@ impl Windows {
         Self { bounds: Bounds::of(limits), kept: Mutex::default(), reads: AtomicU64::new(0) }
     }
 
-    /// The window with the names after `after`, while the directory has these times.
-    pub(crate) fn find(&self, dir: DirId, times: Times, after: &str) -> Option<Arc<Window>> {
+    /// The window with the names after `after` in this order, while the directory has these times.
+    pub(crate) fn find(&self, dir: DirId, times: Times, order: &Order, after: &[u8]) -> Option<Arc<Window>> {
         let mut kept = lock(&self.kept);
         kept.retain(|window| window.dir != dir || window.times == times);
-        let index = kept.iter().position(|window| window.dir == dir && window.serves(after))?;
+        let is_it = |window: &Arc<Window>| window.dir == dir && window.order == *order && window.serves(after);
+        let index = kept.iter().position(is_it)?;
         let window = kept.remove(index)?;
         kept.push_front(Arc::clone(&window));
         Some(window)
@@ -292,11 +321,9 @@ impl Windows {
 
     pub(crate) fn keep(&self, window: Arc<Window>) {
         let mut kept = lock(&self.kept);
-        kept.retain(|old| old.dir != window.dir || !window.serves(&old.after));
+        kept.retain(|old| old.dir != window.dir || old.order != window.order || !window.serves(&old.after));
         kept.push_front(window);
-        while kept.len() > WINDOWS_MAX
-            || kept.iter().map(|window| window.names.bytes()).sum::<usize>() > self.bounds.kept
-        {
+        while kept.len() > WINDOWS_MAX || kept.iter().map(|window| window.bytes()).sum::<usize>() > self.bounds.kept {
             kept.pop_back();
         }
     }
@@ -368,21 +395,28 @@ mod tests {
             let mut gather = Gather::new(windows.bounds);
             gather.offer(name);
             let (names, complete) = gather.finish();
-            Arc::new(Window { dir: (1, dir), times: times(seconds), after: after.into(), names, complete, unlisted: 0 })
+            let (times, after) = (times(seconds), after.as_bytes().into());
+            let (dir, order) = ((1, dir), Order::default());
+            Arc::new(Window { dir, times, order, after, names, complete, unlisted: 0, total: None })
         };
         windows.keep(window(7, 1, "", "a"));
         assert!(
-            windows.find((1, 7), times(1), "").is_some_and(|window| window.names_after("").eq([("a", Type::Other)]))
+            windows
+                .find((1, 7), times(1), &Order::default(), b"")
+                .is_some_and(|window| window.names_after("").eq([("a", Type::Other)]))
         );
-        assert!(windows.find((1, 8), times(1), "").is_none());
-        assert!(windows.find((1, 7), times(2), "").is_none());
-        assert!(windows.find((1, 7), times(1), "").is_none(), "it is of an older version of the directory");
+        assert!(windows.find((1, 8), times(1), &Order::default(), b"").is_none());
+        assert!(windows.find((1, 7), times(2), &Order::default(), b"").is_none());
+        assert!(
+            windows.find((1, 7), times(1), &Order::default(), b"").is_none(),
+            "it is of an older version of the directory"
+        );
         for dir in 0..50 {
             windows.keep(window(dir, 1, "", "name"));
             let bytes: usize = lock(&windows.kept).iter().map(|window| window.names.bytes()).sum();
             assert!(bytes <= 64, "{bytes}");
         }
-        assert!(windows.find((1, 49), times(1), "").is_some());
-        assert!(windows.find((1, 0), times(1), "").is_none());
+        assert!(windows.find((1, 49), times(1), &Order::default(), b"").is_some());
+        assert!(windows.find((1, 0), times(1), &Order::default(), b"").is_none());
     }
 }

@@ -14,6 +14,7 @@ use crate::store::fs::errno::TARGET;
 use crate::store::fs::read::OpenFile;
 use crate::store::pool::growing::Growing;
 use crate::store::pool::mounted::Mount;
+use crate::store::pool::sortings::Sorting;
 use crate::store::pool::workers::DirHash;
 use crate::store::quota::count::Count;
 use crate::store::resumable::expiry::Pass;
@@ -56,6 +57,8 @@ pub(crate) enum Job {
     CloseMount(Arc<Mount>),
     /// A step of a count for a quota, or the beginning of one that is due.
     Count(Option<Box<Count>>),
+    /// A step of a listing that is not in the order of bytes.
+    Sort(Box<Sorting>),
 }
 
 /// The open file of an operation.

@@ -11,5 +11,7 @@ pub(crate) mod mounted;
 pub(crate) mod route;
 pub(crate) mod serve;
 pub(crate) mod shared;
+pub(crate) mod sorting;
+pub(crate) mod sortings;
 pub(crate) mod sync_groups;
 pub(crate) mod workers;

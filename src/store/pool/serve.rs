@@ -11,6 +11,7 @@ use crate::platform::{Finding, Op, Outcome, PasswordCheck, WorkMemory};
 use crate::store::fs::list::PageOf;
 use crate::store::fs::read::tail;
 use crate::store::fs::root::FileSystem;
+use crate::store::fs::sorted::SortedPage;
 use crate::store::mutex::lock;
 use crate::store::namespace::commit::Commit;
 use crate::store::namespace::create::Created;
@@ -62,6 +63,13 @@ impl Pool {
                 self.store_many(std::iter::once(job).chain(more));
                 self.syncing.fetch_sub(jobs, Ordering::Relaxed);
             }
+            Job::Serve { conn, client, op: Op::List { key, after, limit, bytes_max, hides, order, .. }, .. }
+                if !order.is_plain() =>
+            {
+                let page = SortedPage::new(key, order, after.as_deref(), (limit, bytes_max), hides);
+                self.begin_sorting(conn, client, page);
+            }
+            Job::Sort(sorting) => self.sort(sorting),
             Job::Serve { conn, client, op, held } => {
                 let syncs = usize::from(matches!(self.queue_of(&op), WorkQueue::Sync | WorkQueue::Join));
                 let finished = match self.volume_for(&op, &held) {
@@ -247,7 +255,7 @@ impl Pool {
                 growing.flush(offset, len)?;
                 Ok(plain(Outcome::Flushed))
             }
-            (Op::List { key, recursive, after, limit, bytes_max, digests, hides }, _) => {
+            (Op::List { key, recursive, after, limit, bytes_max, digests, hides, .. }, _) => {
                 let page_of = PageOf { after: after.as_deref(), limit, bytes_max, digests, hides: hides.as_ref() };
                 let list = if recursive { FileSystem::list_tree } else { FileSystem::list };
                 let listing = list(&self.fs, key.as_str(), &page_of)?;

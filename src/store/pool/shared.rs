@@ -14,6 +14,7 @@ use crate::store::pool::completions::Completions;
 use crate::store::pool::jobs::{Job, Reply};
 use crate::store::pool::latency::DiskLatency;
 use crate::store::pool::mounted::Mounted;
+use crate::store::pool::sortings::Sortings;
 use crate::store::pool::sync_groups::SyncGroups;
 use crate::store::pool::workers::{DirHash, WorkQueue, WorkQueues};
 use crate::store::staging::pending_syncs::{Change, PendingSyncs};
@@ -33,6 +34,7 @@ pub(crate) struct Pool {
     pub(crate) latency: DiskLatency,
     /// Only the one worker for passwords locks this.
     pub(crate) password_memory: Mutex<WorkMemory>,
+    pub(crate) sortings: Mutex<Sortings>,
     /// Jobs that sync, waiting or at work.
     pub(crate) syncing: AtomicUsize,
     /// A look at the path of the root, and at what other servers have left, is under way.

@@ -50,6 +50,7 @@ impl Bench {
         let op = Op::List {
             key: key(dir),
             recursive: false,
+            order: Order::default(),
             after: None,
             limit: 1000,
             bytes_max: 1 << 20,

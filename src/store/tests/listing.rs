@@ -4,6 +4,7 @@ use std::fs;
 use std::sync::atomic::Ordering;
 
 use super::*;
+use crate::order::Order;
 use crate::platform::Hides;
 
 const FILES: usize = 600;
@@ -97,6 +98,7 @@ fn names_that_are_hidden_take_no_place_and_tell_nothing_also_after_the_end_of_a_
             let op = Op::List {
                 key: key("many"),
                 recursive: false,
+                order: Order::default(),
                 after: after.take(),
                 limit,
                 bytes_max: 1 << 20,

@@ -21,6 +21,7 @@ mod remote;
 #[cfg(target_os = "linux")]
 mod replaced_root;
 mod resumable;
+mod sorted;
 mod space;
 #[cfg(target_os = "linux")]
 mod syncs;
@@ -43,6 +44,7 @@ use crate::config::{Fixed, StoreConfig};
 use crate::error::Failure;
 use crate::ids::{ConnId, FileId};
 use crate::object::{Durability, ExpectedKind, Key, Listing, Meta, MissingParents, Node, Precondition};
+use crate::order::Order;
 use crate::platform::{Completion, Op, Outcome, Permit, Source, Store};
 use crate::store::DiskStore;
 use crate::store::fs::sync::{Calls, Scope, SyncCalls};
@@ -212,6 +214,7 @@ impl Bench {
         let op = Op::List {
             key: key(name),
             recursive: false,
+            order: Order::default(),
             after: after.map(Into::into),
             limit,
             bytes_max: 1 << 20,

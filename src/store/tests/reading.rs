@@ -1,5 +1,6 @@
 //! Reading and listing.
 use super::*;
+use crate::order::Order;
 use crate::os::net::send::file;
 use crate::os::net::send::partial_sends::PartialSends;
 use crate::platform::{ReadNow, SendFile};
@@ -317,6 +318,7 @@ fn a_large_directory_is_listed_in_pages_without_gaps() {
         let op = |bytes_max| Op::List {
             key: key("many"),
             recursive: false,
+            order: Order::default(),
             after: None,
             limit: 9,
             bytes_max,
@@ -345,7 +347,10 @@ fn a_listing_hides_what_does_not_exist_for_peers() {
         assert_eq!(bench.names(""), ["folder", "sub", "é ü"]);
         let page = bench.list("", Some("folder"), 1).unwrap();
         assert_eq!((&*page.entries[0].name, page.more), ("sub", true));
-        assert_eq!(bench.list("", Some("é ü"), 9).unwrap(), Listing { entries: Vec::new(), more: false, unlisted: 3 });
+        assert_eq!(
+            bench.list("", Some("é ü"), 9).unwrap(),
+            Listing { entries: Vec::new(), more: false, unlisted: 3, total: None }
+        );
         assert_eq!(bench.open_file("fifo").unwrap_err(), Failure::NotFound);
         assert_eq!(bench.open_file("socket").unwrap_err(), Failure::NotFound);
     });

@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
+use crate::order::Order;
 use crate::platform::Hides;
 
 /// A page of all names under a directory.
@@ -18,6 +19,7 @@ fn page(
     let op = Op::List {
         key: key(dir),
         recursive: true,
+        order: Order::default(),
         after: after.map(Into::into),
         limit,
         bytes_max: 1 << 20,

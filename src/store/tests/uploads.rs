@@ -2,6 +2,7 @@
 use super::super::{COMMIT_NOW_MAX, COMMIT_NOW_MAX_AFAR};
 use super::*;
 use crate::object::{Placed, Stored};
+use crate::order::Order;
 use crate::platform::Health;
 use crate::store::namespace::deferred_unlink::{AT_ONCE_MAX, WAITING_MAX};
 use crate::store::pool::jobs::Finished;
@@ -399,6 +400,7 @@ fn without_syncs_nothing_waits_for_a_worker() {
                 Op::List {
                     key: key("a"),
                     recursive: false,
+                    order: Order::default(),
                     after: None,
                     limit: 1,
                     bytes_max: 1,

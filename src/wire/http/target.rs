@@ -10,6 +10,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, percent_encode
 
 use crate::error::Failure;
 use crate::object::Key;
+use crate::order::By;
 use crate::wire::key::{self, Path};
 use crate::wire::percent;
 use crate::wire::range::decimal;
@@ -27,6 +28,10 @@ pub struct Query {
     pub limit: Option<usize>,
     /// With all that is under the directory.
     pub recursive: bool,
+    pub sort: Option<By>,
+    pub descending: Option<bool>,
+    /// In small letters.
+    pub filter: Option<Box<str>>,
 }
 
 /// Parses the path of a target, which begins with `/`.
@@ -112,6 +117,30 @@ pub fn query(raw: &str, others: &[&str]) -> Result<Query, Failure> {
             }
             "recursive" if matches!(value, "" | "1") => std::mem::replace(&mut query.recursive, true),
             "recursive" => return Err(Failure::Malformed("recursive= knows only 1")),
+            "sort" => {
+                let by = match value {
+                    "name" => By::Name,
+                    "size" => By::Size,
+                    "mtime" => By::Mtime,
+                    _ => return Err(Failure::Malformed("sort= is name, size or mtime")),
+                };
+                query.sort.replace(by).is_some()
+            }
+            "order" => {
+                let is_descending = match value {
+                    "asc" => false,
+                    "desc" => true,
+                    _ => return Err(Failure::Malformed("order= is asc or desc")),
+                };
+                query.descending.replace(is_descending).is_some()
+            }
+            "filter" => {
+                let text = form_value(value)?.to_lowercase();
+                if text.len() > FILTER_LEN_MAX {
+                    return Err(Failure::Malformed("filter= is longer than a name"));
+                }
+                query.filter.replace(text.into()).is_some()
+            }
             name if others.contains(&name) || is_added(name) => false,
             _ => return Err(UNKNOWN_QUERY),
         };
@@ -119,11 +148,17 @@ pub fn query(raw: &str, others: &[&str]) -> Result<Query, Failure> {
             return Err(Failure::Malformed("an option is given twice"));
         }
     }
+    if query.recursive && (query.sort.is_some() || query.descending.is_some() || query.filter.is_some()) {
+        return Err(Failure::Malformed("a recursive listing has no sort=, order= and filter="));
+    }
     Ok(query)
 }
 
+/// Bytes of a filter, at most.
+const FILTER_LEN_MAX: usize = 255;
+
 const UNKNOWN_QUERY: Failure = Failure::Malformed(
-    "the query of a folder is after=NAME, limit=N, recursive, and archive=tar or archive=zip: there is no search",
+    "the query of a folder is after=, limit=N, sort=name|size|mtime, order=asc|desc, filter=TEXT, recursive and archive=tar|zip",
 );
 
 /// True for a name that caches are bypassed with, and for one that tells where a link was followed.
@@ -300,6 +335,16 @@ mod tests {
             "after=%",
             "after=%ff",
             "recursive=0",
+            "sort=",
+            "sort=Name",
+            "sort=date",
+            "sort=name&sort=name",
+            "order=up",
+            "filter=%ff",
+            "filter=a&filter=b",
+            "recursive&filter=a",
+            "sort=name&recursive",
+            "recursive&order=asc",
             "recursive&recursive",
         ] {
             assert!(matches!(query(raw, &[]), Err(Failure::Malformed(_))), "{raw}");
@@ -345,10 +390,7 @@ mod tests {
             "list",
             "search=a",
             "q=a",
-            "filter=a",
-            "sort=size",
             "C=M;O=D",
-            "order=desc",
             "offset=5",
             "page=2",
             "start=5",

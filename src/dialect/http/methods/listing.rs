@@ -18,6 +18,7 @@ use crate::dialect::http::sharing::Offer;
 use crate::dialect::protocol::{Action, Context};
 use crate::error::{CloseReason, Failure};
 use crate::object::{Entry, Key, Listing, Node};
+use crate::order::{By, Order};
 use crate::wire::http::accept::{self, ListingFormat};
 use crate::wire::http::head::Head;
 use crate::wire::http::target::{self, Query};
@@ -39,6 +40,7 @@ pub(crate) struct List {
     key: Key,
     after: Option<Box<str>>,
     limit: usize,
+    order: Order,
     /// With all that is under it.
     recursive: bool,
     /// Neither `after=` nor `limit=` was given.
@@ -71,8 +73,9 @@ impl List {
         };
         let limit = query.limit.map_or(default_limit, |limit| limit.min(names_max));
         let link = carried(head, &key, context)?;
+        let order = order(&query, format);
         let Query { after, recursive, .. } = query;
-        let list = Self { key, after, limit, recursive, is_whole, format, names_sent: None, link };
+        let list = Self { key, after, limit, order, recursive, is_whole, format, names_sent: None, link };
         let command = list.command(list.after.clone(), limit, context);
         Ok((list, command))
     }
@@ -87,7 +90,7 @@ impl List {
         let part_max =
             if self.format == ListingFormat::Page { PAGE_NAMES } else { context.limits.fixed.list_names_max };
         let (key, recursive) = (self.key.clone(), self.recursive);
-        Command::List { key, recursive, after, limit: limit.min(part_max), digests: false }
+        Command::List { key, recursive, after, limit: limit.min(part_max), digests: false, order: self.order.clone() }
     }
 
     pub(crate) fn listed(
@@ -127,7 +130,7 @@ impl List {
             text.push_str(close);
         }
         response.head(200, context);
-        unlisted(listing.unlisted, context.out);
+        counts(listing, context.out);
         if let Some(last) = last_before_more(listing, fitting) {
             self.link_next(last, context.out);
         }
@@ -145,14 +148,14 @@ impl List {
             write_object(entry, offer.has(&self.key, &entry.name), text);
             text.push('\n');
         });
-        let next = last_before_more(listing, fitting).map(Box::from);
+        let next = last_before_more(listing, fitting).map(|last| self.order.cursor(last).into());
         let is_first = self.names_sent.is_none();
         if is_first {
             if next.is_some() {
                 response.set_length_unknown();
             }
             response.head(200, context);
-            unlisted(listing.unlisted, context.out);
+            counts(listing, context.out);
             vary(context.out);
             match next {
                 Some(_) => response.begin_parts(TYPE, context),
@@ -175,10 +178,10 @@ impl List {
         let writable = context.rights(&self.key).has(Rights::CREATE) && context.counters.health == Health::Good;
         let offer = Offer::new(&self.key, context);
         let caller = context.caller.clone();
-        let Self { key: dir, after, limit, .. } = &*self;
+        let Self { key: dir, after, .. } = &*self;
         let carried = self.link.as_deref().zip(caller.link());
         let carried = carried.map(|(query, link)| Carried { query, prefix: &link.prefix });
-        let (after, limit) = (after.as_deref(), *limit);
+        let after = after.as_deref();
         let visitor = &Visitor::new(context);
         let mut page = Page {
             dir,
@@ -187,7 +190,6 @@ impl List {
             writable,
             offer: &offer,
             carried,
-            limit,
             empty: false,
             next: None,
             unlisted: listing.unlisted,
@@ -203,9 +205,10 @@ impl List {
         let fitting = write_rows(&listing.entries, bytes_max, &mut text, |entry, text| row(&page, entry, text));
         let names = self.names_sent.unwrap_or(0) + fitting;
         page.empty = names == 0;
-        page.next = last_before_more(listing, fitting);
+        let last = last_before_more(listing, fitting);
+        page.next = last.map(|last| self.next(last));
         // Where the next part begins; `None` if this is the last one.
-        let next = page.next.filter(|_| names < self.limit).map(Box::from);
+        let next = last.filter(|_| names < self.limit).map(|last| self.order.cursor(last).into());
         if next.is_none() && is_page {
             page::end(&page, &mut text);
         } else if next.is_none() {
@@ -213,7 +216,8 @@ impl List {
         }
         if is_first {
             let content = next.is_none().then_some(text.as_str());
-            self.send_head(&page, content, response, context);
+            let last = last.filter(|_| content.is_some());
+            self.send_head((listing, last), content, response, context);
         }
         match next {
             Some(_) if response.head_only => response.next_action(),
@@ -234,7 +238,7 @@ impl List {
     /// The head of the page or the index, with the content where that is complete; otherwise it follows in parts.
     fn send_head(
         &self,
-        page: &Page<'_>,
+        (listing, last): (&Listing, Option<&Entry>),
         content: Option<&str>,
         response: &mut ResponseMeta,
         context: &mut Context<'_>,
@@ -247,8 +251,8 @@ impl List {
         let policy = if is_page { page::content_security_policy() } else { index::CONTENT_SECURITY_POLICY };
         field("Content-Security-Policy", &policy, context.out);
         field("Referrer-Policy", &"same-origin", context.out);
-        unlisted(page.unlisted, context.out);
-        if let Some(last) = page.next.filter(|_| content.is_some()) {
+        counts(listing, context.out);
+        if let Some(last) = last {
             self.link_next(last, context.out);
         }
         vary(context.out);
@@ -260,12 +264,30 @@ impl List {
     }
 
     /// RFC 8288: where the list continues.
-    fn link_next(&self, last: &str, out: &mut Vec<u8>) {
-        let (last, limit) = (target::component(last), self.limit);
-        let carried = self.link.as_ref().map(|query| query.replacen('?', "&", 1)).unwrap_or_default();
-        let recursive = if self.recursive { "recursive&" } else { "" };
-        let link = format!("Link: <?{recursive}after={last}&limit={limit}{carried}>; rel=\"next\"\r\n");
-        out.extend_from_slice(link.as_bytes());
+    fn link_next(&self, last: &Entry, out: &mut Vec<u8>) {
+        field("Link", &format!("<{}>; rel=\"next\"", self.next(last)), out);
+    }
+
+    /// The query for what follows this entry, with its `?`.
+    fn next(&self, last: &Entry) -> String {
+        let Order { by, descending, filter } = &self.order;
+        let mut next = String::from(if self.recursive { "?recursive&" } else { "?" });
+        next.push_str(match by {
+            By::Bytes => "",
+            By::Name => "sort=name&",
+            By::Size => "sort=size&",
+            By::Mtime => "sort=mtime&",
+        });
+        next.push_str(if *descending { "order=desc&" } else { "" });
+        if let Some(filter) = filter {
+            let _ = write!(next, "filter={}&", target::component(filter));
+        }
+        let cursor = self.order.cursor(last);
+        let _ = write!(next, "after={}&limit={}", target::component(&cursor), self.limit);
+        if let Some(carried) = &self.link {
+            let _ = write!(next, "&{}", carried.trim_start_matches('?'));
+        }
+        next
     }
 
     pub(crate) fn failed(&self, failure: Failure, response: &ResponseMeta, context: &mut Context<'_>) -> Action {
@@ -289,9 +311,20 @@ fn carried(head: &Head<'_>, dir: &Key, context: &Context<'_>) -> Result<Option<B
     Ok(query.filter(|query| query.len() <= CARRIED_LEN_MAX).map(String::into_boxed_str))
 }
 
-/// The last of the `fitting` names that are sent, if more names follow it.
-fn last_before_more(listing: &Listing, fitting: usize) -> Option<&str> {
-    let last = &listing.entries.get(fitting.checked_sub(1)?)?.name;
+/// The order that a query asks for. A page begins as people expect it to.
+fn order(query: &Query, format: ListingFormat) -> Order {
+    let is_of_page = format == ListingFormat::Page && query.after.is_none();
+    let by = match query.sort {
+        Some(by) => by,
+        None if query.descending.is_some() || is_of_page => By::Name,
+        None => By::Bytes,
+    };
+    Order { by, descending: query.descending == Some(true), filter: query.filter.clone() }
+}
+
+/// The last of the `fitting` entries that are sent, if more follow it.
+fn last_before_more(listing: &Listing, fitting: usize) -> Option<&Entry> {
+    let last = listing.entries.get(fitting.checked_sub(1)?)?;
     (listing.more || fitting < listing.entries.len()).then_some(last)
 }
 
@@ -300,10 +333,13 @@ fn content_bytes_max(context: &Context<'_>) -> usize {
     (context.limits.fixed.chunk_bytes * context.limits.fixed.chunks_per_slot).max(REPLY_BYTES_MIN) - HEAD_BYTES_MAX
 }
 
-/// How many names of the directory are not listed, where there are such.
-fn unlisted(count: u64, out: &mut Vec<u8>) {
-    if count > 0 {
-        field("Unlisted-Names", &count, out);
+/// How many names of the directory are not listed, where there are such, and how many all pages have.
+fn counts(listing: &Listing, out: &mut Vec<u8>) {
+    if listing.unlisted > 0 {
+        field("Unlisted-Names", &listing.unlisted, out);
+    }
+    if let Some(total) = listing.total {
+        field("Filewharf-Total", &total, out);
     }
 }
 

@@ -95,11 +95,12 @@ fn listing(names: &[String], more: bool) -> Listing {
         let meta = Meta { len: place as u64, mtime: 1_795_234_019, etag: Etag([7; 16]), sha256: None };
         Entry::new(name, if place % 2 == 0 { Node::File(meta) } else { Node::Dir { mtime: -1 } })
     });
-    Listing { entries: entries.collect(), more, unlisted: 0 }
+    Listing { entries: entries.collect(), more, unlisted: 0, total: None }
 }
 
 fn page<'a>(dir: &'a Key, listing: &'a Listing) -> Page<'a> {
-    let next = listing.entries.last().filter(|_| listing.more).map(|last| &*last.name);
+    let next = listing.entries.last().filter(|_| listing.more);
+    let next = next.map(|last| format!("?after={}&limit=1000", target::component(&last.name)));
     let (offer, empty) = (&Offer::Nothing, listing.entries.is_empty());
     Page {
         dir,
@@ -108,7 +109,6 @@ fn page<'a>(dir: &'a Key, listing: &'a Listing) -> Page<'a> {
         writable: true,
         offer,
         carried: None,
-        limit: 1000,
         empty,
         next,
         unlisted: listing.unlisted,
@@ -255,8 +255,8 @@ fn only_a_client_that_may_write_sees_that_it_may() {
 fn a_page_leads_to_the_next_one_and_back_to_the_first() {
     let (dir, names) = (Key::root(), ["a&b".to_owned(), "c d\"#".to_owned()]);
     let (all, part) = (listing(&names, false), listing(&names, true));
-    let html = document(&Page { limit: 2, after: Some("A"), ..page(&dir, &part) }, &part);
-    assert!(html.contains("<p id=\"more\"><a class=\"button\" href=\"?after=c%20d%22%23&amp;limit=2\">"));
+    let html = document(&Page { after: Some("A"), ..page(&dir, &part) }, &part);
+    assert!(html.contains("<p id=\"more\"><a class=\"button\" href=\"?after=c%20d%22%23&amp;limit=1000\">"));
     assert!(html.contains("<a href=\"./\">From the first name</a>"));
     let html = document(&page(&dir, &all), &all);
     assert!(html.contains("<p id=\"more\" hidden><a class=\"button\" href=\"./\">"), "there is no next one");
@@ -275,7 +275,6 @@ fn a_page_that_a_link_leads_to_carries_the_link_on_and_leads_no_higher() {
     let links: Vec<_> = rows(&html).into_iter().map(|(link, _)| link).collect();
     assert_eq!(links, ["file?fw=bGluaw", "folder/?fw=bGluaw"]);
     assert!(html.contains("href=\"file?fw=bGluaw\" download"));
-    assert!(html.contains("href=\"?after=folder&amp;limit=1000&amp;fw=bGluaw\""));
     assert!(html.contains("<a href=\"./?fw=bGluaw\">From the first name</a>"));
     assert!(html.contains(
         "<ol><li><a href=\"../../?fw=bGluaw\"><bdi>b</bdi></a></li><li><a href=\"../?fw=bGluaw\"><bdi>c</bdi></a></li>\

@@ -20,6 +20,7 @@ use crate::dialect::http::response::{Refusal, ResponseMeta, field};
 use crate::dialect::protocol::{Action, Context};
 use crate::error::{CloseReason, Failure};
 use crate::object::{Entry, Key, Node};
+use crate::order::Order;
 use crate::wire::http::archive_query::{self, FORM_LEN_MAX, Format, Query};
 use crate::wire::http::head::{Framing, Head, Method};
 use crate::wire::http::target;
@@ -255,7 +256,14 @@ impl Run {
     fn list(&mut self, after: After) -> Command {
         self.awaits = Awaits::Page;
         let after = if let After::Name(name) = after { Some(name) } else { None };
-        Command::List { key: self.subject(), recursive: true, after, limit: PAGE_NAMES, digests: false }
+        Command::List {
+            key: self.subject(),
+            recursive: true,
+            after,
+            limit: PAGE_NAMES,
+            digests: false,
+            order: Order::default(),
+        }
     }
 
     /// What is walked through: the present name, or the directory.
@@ -281,7 +289,14 @@ impl Run {
                 None if entry.is_dir => {
                     self.awaits = Awaits::Dir(path);
                     let (recursive, after, limit, digests) = (false, None, 1, false);
-                    return Ok(Action::Continue(Command::List { key, recursive, after, limit, digests }));
+                    return Ok(Action::Continue(Command::List {
+                        key,
+                        recursive,
+                        after,
+                        limit,
+                        digests,
+                        order: Order::default(),
+                    }));
                 }
                 Some(Node::Dir { mtime }) => self.dir(&path, mtime)?,
                 _ if !context.rights(&key).has(Rights::READ) => {}

@@ -7,6 +7,7 @@ use filewharf::error::{Failure, StoreError};
 use filewharf::object::{
     Durability, Entry, Etag, ExpectedKind, Key, Listing, Meta, MissingParents, Node, Placed, Precondition, Stored,
 };
+use filewharf::order::{By, Order};
 use filewharf::platform::{Hides, Op, Outcome, Source};
 use filewharf::upload::NAME_IS_DIR;
 use filewharf::wire::key::relative;
@@ -63,14 +64,15 @@ impl Disk {
                 let child = self.tree.at(key.as_str()).ok_or(refused(Failure::NotFound))?;
                 Ok(Next::Done(Outcome::Answered(Answer::Found(self.node(child)))))
             }
-            Op::List { key, recursive, after, limit, bytes_max, digests, hides } => {
+            Op::List { key, recursive, after, limit, bytes_max, digests, hides, order } => {
                 failing(rng, faults)?;
                 self.undamaged(&[])?;
                 if let (true, Some(after)) = (recursive, &after) {
                     relative(after.trim_end_matches('/'))
                         .map_err(|_| refused(Failure::Malformed("after= is no such name")))?;
                 }
-                let mut page = self.list((&key, recursive), after.as_deref(), limit, bytes_max, hides.as_ref())?;
+                let asked = (after.as_deref(), limit, bytes_max, &order);
+                let mut page = self.list((&key, recursive), asked, hides.as_ref())?;
                 for entry in page.entries.iter_mut().filter(|_| !digests) {
                     if let Some(Node::File(meta)) = &mut entry.node {
                         meta.sha256 = None;
@@ -305,9 +307,7 @@ impl Disk {
     fn list(
         &self,
         (key, recursive): (&Key, bool),
-        after: Option<&str>,
-        limit: usize,
-        bytes_max: usize,
+        (after, limit, bytes_max, order): (Option<&str>, usize, usize, &Order),
         hides: Option<&Hides>,
     ) -> Result<Listing, StoreError> {
         let dir = match self.tree.at(key.as_str()) {
@@ -315,13 +315,26 @@ impl Disk {
             Some(Child::File(_)) => return Err(refused(Failure::Conflict("that is a file"))),
             None => return Err(refused(Failure::NotFound)),
         };
-        let (mut listing, mut bytes) = (Listing { entries: Vec::new(), more: false, unlisted: 0 }, 0);
         let mut names = Vec::new();
         self.gather(dir, "", recursive, hides, &mut names);
+        names.retain(|(name, _)| order.has(name));
+        let total = (!order.is_plain() && hides.is_none()).then_some(names.len() as u64);
+        let (mut listing, mut bytes) = (Listing { entries: Vec::new(), more: false, unlisted: 0, total }, 0);
         // No name has a control character.
-        let place = |path: &str| path.replace('/', "\0");
-        for (name, child) in &names {
-            if after.is_some_and(|after| place(name) <= place(after)) {
+        let place = |path: &str| path.replace('/', "\0").into_bytes();
+        let rank = |child: &Child| order.rank(Some(&self.node(*child)));
+        let key = |(name, child): &(String, Child)| match order.by {
+            By::Bytes => place(name),
+            _ => order.key(name, matches!(child, Child::Dir(_)), rank(child)),
+        };
+        names.sort_by_cached_key(key);
+        let after = match (order.by, after) {
+            (_, None) => None,
+            (By::Bytes, Some(after)) => Some(place(after)),
+            (_, Some(after)) => Some(order.place(after).ok_or(refused(Failure::Malformed("after= is no such place")))?),
+        };
+        for named @ (name, child) in &names {
+            if after.as_ref().is_some_and(|after| key(named) <= *after) {
                 continue;
             }
             bytes += name.len() + 96;
@@ -329,7 +342,7 @@ impl Disk {
                 listing.more = true;
                 break;
             }
-            listing.entries.push(Entry::new(name, self.node(*child)));
+            listing.entries.push(Entry { rank: rank(child), ..Entry::new(name, self.node(*child)) });
         }
         Ok(listing)
     }

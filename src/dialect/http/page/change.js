@@ -79,7 +79,7 @@ async function walkTo(dir) {
   const list = dir === summit ? [] : [step('‹ Up', new URL('..', dir).href)];
   moving.querySelector('ul').replaceChildren(...list);
   try {
-    for await (const lines of stream(query(SORTS ? { sort: 'name' } : {}, dir))) {
+    for await (const lines of stream(query({ sort: 'name' }, dir))) {
       if (target !== dir) return;
       const folders = lines.filter(line => line.type === 'folder' && !movers.some(entry => addressOf(entry).split('?')[0] === dir + encode(line.name) + '/'));
       moving.querySelector('ul').append(...folders.map(line => step(line.name, dir + encode(line.name) + '/')));

@@ -22,7 +22,6 @@ let whole = begun && !next;  // all names of this directory are loaded
 let loading = null, loadingAll = false, trouble = '';
 let order = 'name', falling = false, sought = '';
 
-const SORTS = 'may' in data;   // the server does
 const plain = text => text.normalize().toLowerCase();
 
 // As many names as the server gives at once.
@@ -78,10 +77,9 @@ function forget() {
 // After another order or another filter.
 let asked = 0;
 function arrange() {
-  const isOther = SORTS || search;   // other names than those that are loaded
   endSearch();
   clearTimeout(asked);
-  if (!whole && isOther) {
+  if (!whole) {
     asked = setTimeout(restart, 150);
     return;
   }
@@ -97,7 +95,7 @@ function restart() {
   trouble = '';
   const words = { sort: order === 'time' ? 'mtime' : order, order: falling ? 'desc' : 'asc' };
   if (sought) words.filter = sought;
-  next = query(SORTS ? words : {}, '');
+  next = query(words, '');
   return load(true);
 }
 

@@ -66,6 +66,8 @@ preview.addEventListener('keydown', event => {
 });
 preview.addEventListener('click', event => { if (event.target === preview) preview.close(); });
 preview.addEventListener('close', () => {
+  // The next one was opened before this was reported.
+  if (preview.open) return;
   const place = view.indexOf(watched);
   watched = null;
   silence();

@@ -255,7 +255,7 @@ fn every_call_fails_once(wire: Wire) {
                     server.assert_serves();
                     base = server.descriptors_at_rest();
                 } else {
-                    assert!(!fault.degrades() || fault.error == "EROFS", "{}: goes on", fault.words());
+                    assert!(!fault.degrades() || fault.error == "EROFS", "{}: continues", fault.words());
                 }
             }
         }

@@ -303,7 +303,7 @@ fn readers_that_do_not_read_are_ended_and_stop_no_other_client() {
             stream.set_read_timeout(Some(support::client::PATIENCE)).expect("a timeout");
         }
         // One that is still waited for would be served after all, now that it is read from.
-        wait_until("all are let go", || server.log().matches("key=\"/large\"").count() >= idle.len());
+        wait_until("all are closed", || server.log().matches("key=\"/large\"").count() >= idle.len());
         for stream in &mut idle {
             let mut bytes = Vec::new();
             let ended = stream.read_to_end(&mut bytes);

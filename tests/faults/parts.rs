@@ -105,7 +105,7 @@ impl Upload {
         if !self.is_stored {
             self.send(server.address(), self.content.len());
         }
-        assert!(self.is_stored, "{}: not gone on with, but {:?}", self.name, self.codes);
+        assert!(self.is_stored, "{}: not resumed, but {:?}", self.name, self.codes);
         assert_same(&server.client().get(&format!("/{}", self.name)), &self.content, &self.name);
         server.client().expect(&format!("DELETE /{}", self.name), "OK 0");
     }

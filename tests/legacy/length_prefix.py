@@ -127,7 +127,7 @@ def conversations(checks, host, port):
             chat.say(text)
         checks.check("other texts and an empty one get silence", chat.is_silent(0.4))
         chat.say("and now Hello Server! again**")
-        checks.check("after an empty message the conversation goes on (the original hung)", chat.hear() == "Hello Client!")
+        checks.check("after an empty message the conversation continues (the original hung)", chat.hear() == "Hello Client!")
         checks.check("the connection is kept open in silence", chat.is_silent(3))
         chat.say("Hello Server!**")
         checks.check("and still answers then", chat.hear() == "Hello Client!")
@@ -239,7 +239,7 @@ def names(checks, host, port, folder):
             reply = client.put(name, b"evil")
             checks.check(f"the name {name!r} is refused", reply.startswith(("ERR 400 ", "ERR 403 ")), reply)
         checks.check("and nothing is stored outside", not outside.exists())
-        checks.check("the conversation goes on", client.ask("PING") == "OK 0")
+        checks.check("the conversation continues", client.ask("PING") == "OK 0")
 
 
 def cut_off(checks, host, port, folder):

@@ -67,7 +67,7 @@ def appears(name, content):
 
 
 def was_reset(client, more=b"x" * PIECE):
-    """Goes on sending, as a client in the middle of a file does, until it notices."""
+    """Continues to send, as a client in the middle of a file does, until it notices."""
     end = time.monotonic() + TIMEOUT
     try:
         while time.monotonic() < end:

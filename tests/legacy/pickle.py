@@ -304,7 +304,7 @@ def errors(address, folder):
     attempt("a web browser is reset", browser)
     attempt("nothing of that was run or written",
             lambda: not os.path.exists(canary) and not os.path.exists(os.path.join(folder, "..", "evil.txt")))
-    attempt("the server goes on after all of that", lambda: classroom(address) == (True, ACK))
+    attempt("the server continues after all of that", lambda: classroom(address) == (True, ACK))
 
 
 def defects(address):

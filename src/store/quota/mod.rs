@@ -7,7 +7,7 @@
 //! | `changes` | changes of names under way, which move the numbers |
 //! | `cursor` | how far a count of the tree has come |
 //! | `ledger` | the books behind a lock, and what an upload holds of them |
-//! | `count` | counts what is stored beneath one prefix, a step at a time |
+//! | `count` | counts what is stored under one prefix, a step at a time |
 
 pub(crate) mod books;
 pub(crate) mod changes;

@@ -10,7 +10,7 @@
 //! | `attachment` | the right of one connection to write |
 //! | `journal` | writes to a record |
 //! | `make`, `open` | new uploads, and those that are resumed |
-//! | `join` | uploads that are joined from others |
+//! | `join` | uploads that are concatenated from others |
 //! | `found` | what a record says to a reader |
 //! | `part` | checkpoints, and the end of a part |
 //! | `commit` | a part gets its final name |

@@ -214,7 +214,7 @@ impl Upload {
             }
             Wrong::Torn
         };
-        Ok(Some(Violation { wrong, words: format!("{}: gone on with at {offset}, it was {state:?}", self.path) }))
+        Ok(Some(Violation { wrong, words: format!("{}: resumed at {offset}, it was {state:?}", self.path) }))
     }
 }
 

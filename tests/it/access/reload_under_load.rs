@@ -121,7 +121,7 @@ fn a_thousand_transfers_are_not_broken_by_rules_and_certificates_that_are_read_a
             program.signal(Signal::HUP);
             for _ in 0..2 {
                 let line = lines.iter().find(|line| line.contains(" again") || line.contains("stays in effect"));
-                let line = line.expect("the server goes on");
+                let line = line.expect("the server continues");
                 assert!(line.contains("read ") && line.contains(" again"), "{line}");
             }
             if round == 2 {

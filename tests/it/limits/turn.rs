@@ -95,7 +95,7 @@ fn bulk_transfers_share_a_turn_and_small_requests_have_theirs() {
     assert_eq!(small.heard(), b"OK 0\n");
     for turns in 2..=6 {
         rig.turn();
-        assert_eq!(rig.counters().bytes_in as usize, turns * 3 * MOST, "others go on at once");
+        assert_eq!(rig.counters().bytes_in as usize, turns * 3 * MOST, "others continue at once");
     }
 }
 

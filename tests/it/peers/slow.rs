@@ -106,7 +106,7 @@ fn a_reader_that_reads_byte_by_byte_is_closed() {
                 }
                 rig.pass(Duration::from_secs(1));
             }
-            assert!(peer.is_gone() && peer.is_reset(), "{mode:?}, {request}: it goes on for ever");
+            assert!(peer.is_gone() && peer.is_reset(), "{mode:?}, {request}: it continues for ever");
             assert_eq!((rig.open_files(), rig.counters().slots_used), (0, 0));
         }
     }

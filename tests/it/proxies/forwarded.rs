@@ -322,7 +322,7 @@ fn an_upload_that_continues_without_a_slot_gives_back_the_share_of_its_client() 
         }
         assert_eq!(slots(&rig), (4, 1));
         rig.send(&proxies[0], b"x");
-        assert_eq!(slots(&rig), (4, 0), "it goes on without");
+        assert_eq!(slots(&rig), (4, 0), "it continues without");
         for (n, proxy) in proxies.iter().enumerate() {
             rig.send(proxy, &vec![b'x'; if n == 0 { 699_999 } else { 700_000 }]);
             // The next request on its connection is another client's.

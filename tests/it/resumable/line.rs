@@ -168,7 +168,7 @@ fn of_two_servers_on_one_folder_one_at_a_time_writes_an_upload() {
     drop((client, newer));
     wait_until("it is free", || other.client().ask("STAT resume=token /f").starts_with("OK 0 offset=4 "));
     let mut client = other.client();
-    wait_until("it can be gone on with", || {
+    wait_until("it can be resumed", || {
         let line = client.ask(request);
         line == "GO 4"
     });

@@ -28,7 +28,7 @@ fn a_request_that_waits_for_a_slot_is_answered_busy_at_its_deadline_or_served_be
             } else {
                 rig.pass(Duration::from_secs(1));
                 assert!(said(&peer).starts_with("ERR 429 retry=1 "), "{}", said(&peer));
-                assert!(said(&peer).ends_with("\nOK 0\n"), "the conversation goes on: {}", said(&peer));
+                assert!(said(&peer).ends_with("\nOK 0\n"), "the conversation continues: {}", said(&peer));
                 rig.finish(&holder);
             }
             rig.pass(limits().live.linger_timeout);

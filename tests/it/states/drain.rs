@@ -43,7 +43,7 @@ fn a_drain_in_any_state_lets_it_finish_and_ends() {
             assert_eq!(rig.file("x").is_some(), stored, "{before:?} ({mode:?})");
             assert!(rig.file("y").is_none());
             assert_clean(&mut rig);
-            assert!(rig.has_ended(), "{before:?} ({mode:?}): the server goes on");
+            assert!(rig.has_ended(), "{before:?} ({mode:?}): the server continues");
         }
     }
 }

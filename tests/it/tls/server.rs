@@ -328,7 +328,7 @@ fn after_a_reload_new_connections_see_the_new_certificate_and_older_ones_continu
     identities[1].write(dir.path());
     server.handle().reload();
     wait_until("the new certificate", || seen(&mut connect(server.address(), &config())) == Some(1));
-    assert_eq!(seen(&mut first), Some(0), "this one goes on");
+    assert_eq!(seen(&mut first), Some(0), "this one continues");
     let mut resumed = connect(server.address(), &client);
     assert_eq!((seen(&mut resumed), resumed.conn.handshake_kind()), (Some(0), Some(HandshakeKind::Resumed)));
 }

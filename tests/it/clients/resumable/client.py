@@ -1,7 +1,7 @@
 """One upload as a program in Python makes it, with tuspy as it is. Says how it ended.
 
 usage: client.py KEY=VALUE...
-  endpoint=URL  file=PATH  url=URL of an upload to go on with  chunk=BYTES  checksum=1
+  endpoint=URL  file=PATH  url=URL of an upload to resume  chunk=BYTES  checksum=1
   stop=BYTES (give up there)  header.NAME=VALUE  meta.KEY=VALUE
 """
 import os

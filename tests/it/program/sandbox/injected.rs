@@ -50,6 +50,6 @@ pub fn call(thread: u32, number: c_long, arguments: &[Argument]) -> Option<i64> 
     let WaitStatus::Stopped(..) = wait() else { return None };
     let result = ptrace::getregs(thread).expect("its registers").rax.cast_signed();
     ptrace::setregs(thread, before).expect("its registers");
-    ptrace::detach(thread, None).expect("it goes on");
+    ptrace::detach(thread, None).expect("it continues");
     Some(result)
 }

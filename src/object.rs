@@ -113,6 +113,8 @@ pub struct Meta {
     pub etag: Etag,
     /// The SHA-256 of its content, where that was kept since it was stored. Only looked up where it may be asked for.
     pub sha256: Option<[u8; 32]>,
+    /// One of its execute bits is set.
+    pub is_executable: bool,
 }
 
 /// What stands at a name.
@@ -280,7 +282,7 @@ mod tests {
     #[test]
     fn a_precondition_holds_for_what_it_names_and_nothing_else() {
         let (this, other) = (Etag([1; 16]), Etag([2; 16]));
-        let meta = Meta { len: 1, mtime: 100, etag: this, sha256: None };
+        let meta = Meta { len: 1, mtime: 100, etag: this, sha256: None, is_executable: false };
         let both = |one, two| Precondition::All(Box::new([one, two]));
         for (precondition, without, with) in [
             (Precondition::None, true, true),

@@ -151,7 +151,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn file(name: &str, len: u64, mtime: i64) -> Entry {
-        Entry::new(name, Node::File(Meta { len, mtime, etag: Etag([0; 16]), sha256: None }))
+        Entry::new(name, Node::File(Meta { len, mtime, etag: Etag([0; 16]), sha256: None, is_executable: false }))
     }
 
     fn sorted(order: &Order, mut entries: Vec<Entry>) -> Vec<String> {

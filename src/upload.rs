@@ -41,6 +41,8 @@ pub struct Put {
     pub precondition: Precondition,
     /// Modification time to set, seconds since 1970.
     pub mtime: Option<i64>,
+    /// The file can be executed where it can be read.
+    pub is_executable: bool,
     /// Compute the SHA-256 of the body on the way.
     pub hash: bool,
     /// The SHA-256 of its content, where that is known. Announced by a peer that waits: where the file of this
@@ -58,6 +60,7 @@ impl Put {
             len,
             precondition: Precondition::None,
             mtime: None,
+            is_executable: false,
             hash: false,
             sha256: None,
             go_ahead: GoAhead::NotAwaited,

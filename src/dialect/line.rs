@@ -103,6 +103,7 @@ enum Exchange {
     List {
         key: Key,
         digests: bool,
+        exec: bool,
     },
     /// MKDIR that tells whether the directory is new.
     MakeDir(Key),
@@ -336,8 +337,10 @@ impl Protocol for Line {
                 return get.opened(&meta, context);
             }
             Answer::Listed(listing) => {
-                let digests = matches!(self.exchange, Exchange::List { digests: true, .. });
-                say_listing(&listing, digests, context.out);
+                let Exchange::List { digests, exec, .. } = self.exchange else {
+                    return Action::Close(CloseReason::Internal);
+                };
+                say_listing(&listing, (digests, exec), context.out);
             }
             Answer::Found(node) => {
                 let Exchange::Stat { key, verb, tells_digest } = &self.exchange else {

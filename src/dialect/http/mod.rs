@@ -508,7 +508,7 @@ mod tests {
     #[test]
     fn a_file_from_the_future_has_the_present_for_its_time() {
         let mut http = Http::new(Arc::new(Listener::default()));
-        let meta = Meta { len: 1, mtime: 1_800_000_000, etag: Etag([1; 16]), sha256: None };
+        let meta = Meta { len: 1, mtime: 1_800_000_000, etag: Etag([1; 16]), sha256: None, is_executable: false };
         for (now_s, time) in
             [(1_700_000_000, "Tue, 14 Nov 2023 22:13:20"), (1_700_000_001, "Tue, 14 Nov 2023 22:13:21")]
         {
@@ -525,7 +525,7 @@ mod tests {
     #[test]
     fn an_idle_connection_keeps_nothing_of_what_it_last_asked() {
         let mut http = Http::new(Arc::new(Listener::default()));
-        let meta = Meta { len: 1, mtime: 0, etag: Etag([0; 16]), sha256: None };
+        let meta = Meta { len: 1, mtime: 0, etag: Etag([0; 16]), sha256: None, is_executable: false };
         for answer in [Ok(Answer::Opened(meta)), Err(Failure::NotFound), Err(Failure::Conflict("a folder"))] {
             call_protocol(Phase::Serving, &Access::default(), |context| {
                 let (_, action) = http.decode(b"GET /f?long HTTP/1.1\r\nHost: x\r\n\r\n", context);

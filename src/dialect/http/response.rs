@@ -352,7 +352,7 @@ mod tests {
         for (mtime, second) in
             [(-5, "31 Dec 1969 23:59:55"), (0, "01 Jan 1970 00:00:00"), (3600, "01 Jan 1970 00:00:00")]
         {
-            let meta = Meta { len: 1, mtime, etag: Etag([0; 16]), sha256: None };
+            let meta = Meta { len: 1, mtime, etag: Etag([0; 16]), sha256: None, is_executable: false };
             let heard = call_protocol(Phase::Serving, &Access::default(), |context| validators(&meta, context));
             let text = String::from_utf8(heard.said).expect("text");
             assert!(text.contains(&format!(", {second} GMT\r\n")), "{text}");

@@ -124,7 +124,8 @@ fn files_leave_in_messages_of_one_mib() {
     let (action, _) = decode(&mut protocol, &message(b"GET /a"));
     assert!(matches!(action, Action::Run(Command::Get { .. })));
     let len = 2 * PIECE_LEN_MAX + 1;
-    let meta = crate::object::Meta { len, mtime: 0, etag: crate::object::Etag([0; 16]), sha256: None };
+    let meta =
+        crate::object::Meta { len, mtime: 0, etag: crate::object::Etag([0; 16]), sha256: None, is_executable: false };
     let (action, out, _) =
         call_protocol(&Access::default(), |context| protocol.answered(Ok(Answer::Opened(meta)), context));
     let line = format!("OK {len} etag={} mtime=0", meta.etag);

@@ -43,6 +43,8 @@ pub(super) struct Options {
     pub(super) after: Option<Box<str>>,
     /// Tell the digests that are known.
     pub(super) digest: bool,
+    /// The file can be executed; or say of files whether they can.
+    pub(super) exec: bool,
     /// The body is sent only if the file is not there as announced.
     pub(super) if_differs: bool,
     pub(super) limit: Option<usize>,
@@ -80,6 +82,8 @@ impl Options {
             "after" => self.after = Some(value.into()),
             "digest" if value == "1" => self.digest = true,
             "digest" => return Err(Failure::Malformed("digest= knows only 1")),
+            "exec" if value == "1" => self.exec = true,
+            "exec" => return Err(Failure::Malformed("exec= knows only 1")),
             "if-differs" if value == "1" => self.if_differs = true,
             "if-differs" => return Err(Failure::Malformed("if-differs= knows only 1")),
             "if" => self.only = Some(OnlyIf::parse(value)?),

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::dialect::protocol::{Action, Context};
 use crate::error::Failure;
-use crate::object::{Key, Listing, Meta, Node, Stored, Usage};
+use crate::object::{Entry, Key, Listing, Meta, Node, Stored, Usage};
 use crate::upload::{UploadStage, UploadState};
 use crate::wire::line;
 use crate::wire::range::write_decimal;
@@ -108,6 +108,9 @@ pub(super) fn say_node(node: Node, tells_digest: bool, out: &mut Vec<u8>) {
         Node::File(meta) => {
             let _ = write!(out, "OK 0 size={} mtime={} etag={}", meta.len, meta.mtime, meta.etag);
             say_digest(meta.sha256.filter(|_| tells_digest).as_ref(), out);
+            if meta.is_executable {
+                out.extend_from_slice(b" exec=1");
+            }
         }
         Node::Dir { mtime } => {
             let _ = write!(out, "OK 0 folder=1 mtime={mtime}");
@@ -116,8 +119,8 @@ pub(super) fn say_node(node: Node, tells_digest: bool, out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
-/// With `digests`, each line has one more word before the name.
-pub(super) fn say_listing(listing: &Listing, digests: bool, out: &mut Vec<u8>) {
+/// With `digests`, and with `exec`, each line has one more word before the name.
+pub(super) fn say_listing(listing: &Listing, (digests, exec): (bool, bool), out: &mut Vec<u8>) {
     let mut body = Vec::new();
     for entry in &listing.entries {
         let digest = match entry.node {
@@ -138,6 +141,9 @@ pub(super) fn say_listing(listing: &Listing, digests: bool, out: &mut Vec<u8>) {
         if digests {
             let _ = write!(body, "{} ", digest.map_or_else(|| "-".into(), |digest| line::hex(&digest)));
         }
+        if exec {
+            body.extend_from_slice(if is_executable(entry) { b"x " } else { b"- " });
+        }
         let _ = writeln!(body, "{}{slash}", entry.name);
     }
     let _ = write!(out, "OK {}{}", body.len(), if listing.more { " more=1" } else { "" });
@@ -150,10 +156,14 @@ pub(super) fn say_listing(listing: &Listing, digests: bool, out: &mut Vec<u8>) {
     out.append(&mut body);
 }
 
+fn is_executable(entry: &Entry) -> bool {
+    matches!(entry.node, Some(Node::File(meta)) if meta.is_executable)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::object::{Entry, Etag};
+    use crate::object::Etag;
 
     #[test]
     fn a_listing_tells_what_it_does_not_know_and_how_many_names_it_left_out() {
@@ -165,7 +175,7 @@ mod tests {
             (true, "OK 38 more=1 unlisted=2\n- - - - a\n- - - - b/\n- 5 - - c/\n"),
         ] {
             let mut out = Vec::new();
-            say_listing(&listing, digests, &mut out);
+            say_listing(&listing, (digests, false), &mut out);
             let body = reply.split_once('\n').expect("a line").1.len();
             let reply = reply.replace("OK 32", &format!("OK {body}")).replace("OK 38", &format!("OK {body}"));
             assert_eq!(String::from_utf8_lossy(&out), reply);
@@ -186,7 +196,7 @@ mod tests {
     #[test]
     fn an_open_file_is_described_in_plain_numbers_also_one_from_before_1970() {
         for (mtime, len) in [(0, 0), (1_700_000_000, 4096), (-1, 1), (i64::MIN, u64::MAX)] {
-            let meta = Meta { len, mtime, etag: Etag([0xab; 16]), sha256: None };
+            let meta = Meta { len, mtime, etag: Etag([0xab; 16]), sha256: None, is_executable: false };
             let mut out = Vec::new();
             say_opened(&(0..len), None, &meta, None, &mut out);
             assert_eq!(String::from_utf8_lossy(&out), format!("OK {len} etag={} mtime={mtime}\n", "ab".repeat(16)));

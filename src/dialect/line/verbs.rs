@@ -52,7 +52,7 @@ impl Line {
             return Err(Failure::Unauthorized);
         }
         context.check_serving()?;
-        let options = Options::parse(request, &["if", "if-differs", "mtime", "resume", "sha256", "trailer"])?;
+        let options = Options::parse(request, &["exec", "if", "if-differs", "mtime", "resume", "sha256", "trailer"])?;
         let path = path_of(request.path)?;
         if path.expected_kind == ExpectedKind::Dir {
             return Err(Failure::Malformed("the path of a PUT must not end in /"));
@@ -72,6 +72,7 @@ impl Line {
         let sha256 = options.sha256.filter(|_| waits && len.is_some()).map(Box::new);
         let go_ahead = if options.if_differs { GoAhead::Awaited } else { GoAhead::NotAwaited };
         let put = Put { precondition, mtime: options.mtime, hash, sha256, go_ahead, ..Put::new(path.key, len) };
+        let put = Put { is_executable: options.exec, ..put };
         let Some(token) = options.resume else { return Ok(Command::Put(put)) };
         let id = Some(upload_id(&token, &put.key));
         let upload = UploadRef::New(Box::new(NewUpload { id, put, metadata: "".into(), role: Role::Whole }));
@@ -95,8 +96,8 @@ impl Line {
     }
 
     pub(super) fn list(&mut self, request: &Request<'_>, context: &Context<'_>) -> Result<Action, Failure> {
-        let (options, Path { key, .. }) = pieces(request, &["after", "digest", "limit", "recursive"])?;
-        self.exchange = Exchange::List { key: key.clone(), digests: options.digest };
+        let (options, Path { key, .. }) = pieces(request, &["after", "digest", "exec", "limit", "recursive"])?;
+        self.exchange = Exchange::List { key: key.clone(), digests: options.digest, exec: options.exec };
         let names_max = context.limits.fixed.list_names_max;
         let limit = options.limit.map_or(names_max, |limit| limit.min(names_max));
         let Options { recursive, after, digest: digests, .. } = options;

@@ -5,7 +5,7 @@ use crate::access::Access;
 use crate::dialect::testing::{self, Called};
 use crate::object::{Durability, Etag, Meta, Placed, Stored};
 
-const META: Meta = Meta { len: 5, mtime: 0, etag: Etag([0; 16]), sha256: None };
+const META: Meta = Meta { len: 5, mtime: 0, etag: Etag([0; 16]), sha256: None, is_executable: false };
 const STORED: Stored = Stored { meta: META, durability: Durability::Durable, placed: Placed::New };
 
 /// What a call did: its result, what was said, and how the request was refused.

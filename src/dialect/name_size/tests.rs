@@ -16,7 +16,7 @@ fn call<R>(phase: Phase, run: impl FnOnce(&mut Context<'_>) -> R) -> (R, Option<
 
 fn stored() -> Result<Answer, Failure> {
     Ok(Answer::Stored(Stored {
-        meta: Meta { len: 0, mtime: 0, etag: Etag([0; 16]), sha256: None },
+        meta: Meta { len: 0, mtime: 0, etag: Etag([0; 16]), sha256: None, is_executable: false },
         durability: Durability::Durable,
         placed: Placed::New,
     }))

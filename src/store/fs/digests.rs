@@ -196,7 +196,7 @@ mod tests {
     use super::*;
     use crate::object::Etag;
 
-    const META: Meta = Meta { len: 5, mtime: 7, etag: Etag([3; 16]), sha256: None };
+    const META: Meta = Meta { len: 5, mtime: 7, etag: Etag([3; 16]), sha256: None, is_executable: false };
 
     #[test]
     fn an_entry_is_of_one_version_and_void_with_any_bit_changed() {

@@ -4,7 +4,7 @@
 
 use std::os::fd::BorrowedFd;
 
-use rustix::fs::{AtFlags, FileType, Stat, statat};
+use rustix::fs::{AtFlags, FileType, RawMode, Stat, statat};
 use rustix::io::Errno;
 
 use crate::error::Failure;
@@ -13,6 +13,14 @@ use crate::upload::NAME_IS_DIR;
 
 /// A directory, whatever name it is reached by: device and inode.
 pub(crate) type DirId = (u64, u64);
+
+/// The execute bits of a mode.
+const EXECUTE: RawMode = 0o111;
+
+/// The mode with the execute bits that its read bits allow.
+pub(crate) const fn executable(mode: RawMode) -> RawMode {
+    mode | (mode & 0o444) >> 2
+}
 
 /// What stands at a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +41,13 @@ pub(crate) fn kind(stat: &Stat) -> Kind {
 
 /// Length, time and validator of a regular file. Its digest is not looked up.
 pub(crate) fn meta(stat: &Stat) -> Meta {
-    Meta { len: len(stat), mtime: stat.st_mtime, etag: etag(stat), sha256: None }
+    Meta {
+        len: len(stat),
+        mtime: stat.st_mtime,
+        etag: etag(stat),
+        sha256: None,
+        is_executable: stat.st_mode & EXECUTE != 0,
+    }
 }
 
 /// What a peer is sent about it; `None` for what does not exist for peers.

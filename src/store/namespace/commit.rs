@@ -128,11 +128,16 @@ impl Namespace {
             // Where this fails, the digest is perhaps not kept.
             let _ = set_mtime(staged.file.as_fd(), digests::before(&stat));
         }
-        let mut heir = Heir::new(stat);
+        let mut heir = Heir::new(stat, staged.is_executable);
+        let changed = heir.make_executable(&staged.file).map_err(|e| self.fs.change_error("fchmod", path, e))?;
         if self.fs.durable {
             // A plain data sync need not keep what was set beside the content.
             let inherits = self.inherit_early(staged, commit, &mut heir)?;
-            self.sync_content(staged, path, inherits || mtime.is_some() || self.staging.file_mode.is_some())?;
+            self.sync_content(
+                staged,
+                path,
+                changed || inherits || mtime.is_some() || self.staging.file_mode.is_some(),
+            )?;
         }
         Ok(heir)
     }

@@ -35,7 +35,7 @@ impl Namespace {
         let holding = self.quotas.reserve(&put.key, put.len, &[])?;
         self.staging.space.check(&self.fs, put.len)?;
         let staged = self.staging.stage_file(put.key.as_str(), put.len, target.as_deref())?;
-        Ok(Created::Staged(staged.holding(holding)))
+        Ok(Created::Staged(staged.holding(holding).executable(put.is_executable)))
     }
 
     /// The directory, or the nearest one above it that is there.
@@ -69,6 +69,7 @@ impl Namespace {
         self.staging.space.check(&self.fs, Some(bytes.len() as u64))?;
         // No space is reserved ahead: one write of all of it reports a full disk just as well.
         let staged = self.staging.stage_file(put.key.as_str(), None, target)?.holding(holding);
+        let staged = staged.executable(put.is_executable);
         if let Err(error) = self.staging.write(&staged, 0, bytes) {
             self.staging.abort(&staged);
             return Err(error);

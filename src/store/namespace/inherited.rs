@@ -22,11 +22,25 @@ pub(crate) struct Heir {
     now: Stat,
     /// What it has taken over from.
     from: Option<Stat>,
+    /// It has execute bits whatever that has.
+    is_executable: bool,
 }
 
 impl Heir {
-    pub(crate) const fn new(now: Stat) -> Self {
-        Self { now, from: None }
+    pub(crate) const fn new(now: Stat, is_executable: bool) -> Self {
+        Self { now, from: None, is_executable }
+    }
+
+    /// Sets its execute bits, if it is to have them. True if they have changed.
+    pub(crate) fn make_executable(&mut self, file: &OwnedFd) -> Result<bool, Errno> {
+        let mode = self.now.st_mode & 0o7777;
+        let wanted = if self.is_executable { stat::executable(mode) } else { mode };
+        if wanted == mode {
+            return Ok(false);
+        }
+        fchmod(file, Mode::from_raw_mode(wanted))?;
+        self.now.st_mode |= wanted;
+        Ok(true)
     }
 
     /// Gives `file`, which is this one, the properties of what stands at a name, and `besides` for now. True if one of
@@ -48,7 +62,9 @@ impl Heir {
             }
             self.from = Some(*there);
         }
-        let mode = Mode::from_raw_mode(there.st_mode & 0o777) | besides;
+        let theirs = there.st_mode & 0o777;
+        let mode = if self.is_executable { stat::executable(theirs) } else { theirs };
+        let mode = Mode::from_raw_mode(mode) | besides;
         if Mode::from_raw_mode(self.now.st_mode & 0o7777) == mode {
             return Ok(changed);
         }

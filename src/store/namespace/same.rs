@@ -30,8 +30,9 @@ impl Namespace {
         let Ok(file) = retry_on_intr(|| openat(&dir.fd, put.key.name(), flags, Mode::empty())) else { return Ok(None) };
         let Ok(stat) = fstat(&file) else { return Ok(None) };
         let meta = stat::meta(&stat);
+        let has_mode = !put.is_executable || meta.is_executable;
         let has_time = put.mtime.is_none_or(|seconds| seconds == meta.mtime);
-        if stat::kind(&stat) != Kind::File || meta.len != len || !has_time {
+        if stat::kind(&stat) != Kind::File || meta.len != len || !has_time || !has_mode {
             return Ok(None);
         }
         if self.fs.digests.find(&stat, &meta) != Some(digest) {

@@ -52,6 +52,10 @@ impl Part {
         Self { staged: Staged::new(file, at, path, len), attachment }
     }
 
+    pub(crate) fn executable(self, is_executable: bool) -> Self {
+        Self { staged: self.staged.executable(is_executable), ..self }
+    }
+
     pub(crate) fn holding(self, holding: Option<Arc<Holding>>) -> Self {
         Self { staged: self.staged.holding(holding), ..self }
     }

@@ -112,7 +112,7 @@ impl Checkpoint {
         let durability = |byte: u8| if byte == 1 { Durability::Durable } else { Durability::Written };
         let placed = [None, Some(Placed::New), Some(Placed::Replaced)].get(usize::from(bytes[27])).copied()?;
         let (len, mtime, etag) = (get(bytes, 248), get(bytes, 256).cast_signed(), Etag(array(264)));
-        let meta = Meta { len, mtime, etag, sha256: None };
+        let meta = Meta { len, mtime, etag, sha256: None, is_executable: false };
         Some(Self {
             sequence: get(bytes, 8),
             generation: get(bytes, 16),
@@ -167,7 +167,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_checkpoint_reads_what_it_wrote() {
-        let meta = Meta { len: 7, mtime: -1, etag: Etag([9; 16]), sha256: None };
+        let meta = Meta { len: 7, mtime: -1, etag: Etag([9; 16]), sha256: None, is_executable: false };
         let stored = |durability, placed| Some(Stored { meta, durability, placed });
         let other = Checkpoint {
             status: Status::Complete,

@@ -130,7 +130,7 @@ impl ResumableUploads {
         let attachment = Arc::new(attachment.joining(joins));
         lock(&self.index).attach(id, share_of(checkpoint, header.client), &attachment);
         self.is_used.store(true, Ordering::Relaxed);
-        Ok(Part::new(part, attachment, path, checkpoint.len))
+        Ok(Part::new(part, attachment, path, checkpoint.len).executable(header.put.is_executable))
     }
 
     /// Removes what another upload of this id has left. Until the result is dropped, no other process makes an upload.

@@ -96,6 +96,7 @@ impl ResumableUploads {
                         // What must hold at the commit is what was asked last.
                         opened.state.put.precondition = wanted.precondition.clone();
                         opened.state.put.mtime = wanted.mtime;
+                        opened.part = opened.part.map(|part| part.executable(wanted.is_executable));
                     }
                     Ok(Some(opened))
                 }
@@ -163,6 +164,7 @@ impl ResumableUploads {
         };
         self.is_used.store(true, Ordering::Relaxed);
         let part = Part::new(part, attachment, path, checkpoint.len).holding(holding);
+        let part = part.executable(header.put.is_executable);
         Ok(Opened { state, part: Some(part), digest })
     }
 }

@@ -132,7 +132,7 @@ impl Header {
 
     /// `None` if a value cannot stand on a line.
     fn text(&self, id: UploadId) -> Option<String> {
-        let Put { key, len, precondition, mtime, hash, sha256: _, go_ahead: _ } = &self.put;
+        let Put { key, len, precondition, mtime, is_executable, hash, sha256: _, go_ahead: _ } = &self.put;
         if self.metadata.contains(['\n', '\0']) {
             return None;
         }
@@ -145,6 +145,9 @@ impl Header {
             if *hash { "sha256" } else { "none" },
             or(mtime.map(|mtime| mtime.to_string()), "none"),
         );
+        if *is_executable {
+            text.push_str("exec 1\n");
+        }
         say_role(&self.role, &mut text);
         say_precondition(precondition, &mut text);
         let _ = writeln!(text, "client {:032x}\ncreated {}", self.client.to_bits(), self.created_s);
@@ -169,6 +172,7 @@ impl Header {
         let hash = next("digest")? == "sha256";
         let mtime = optional(next("mtime")?, "none")?;
         let mut lines = lines.peekable();
+        let is_executable = lines.next_if_eq(&"exec 1").is_some();
         let role = lines.next_if(|line| line.starts_with("role ")).map_or(Some(Role::Whole), read_role)?;
         let mut rest = lines.collect::<Vec<_>>();
         let created_s = rest.pop()?.strip_prefix("created ")?.parse().ok()?;
@@ -180,7 +184,7 @@ impl Header {
             1 => all.remove(0),
             _ => Precondition::All(all.into()),
         };
-        let put = Put { precondition, mtime, hash, ..Put::new(key, len) };
+        let put = Put { precondition, mtime, is_executable, hash, ..Put::new(key, len) };
         Some(Self { put, metadata, client: ClientAddress::from_bits(client), created_s, role })
     }
 }
@@ -268,7 +272,7 @@ mod tests {
 
     fn header(precondition: Precondition) -> Header {
         let key = relative("a/ü b/c.txt").expect("a key");
-        let put = Put { precondition, mtime: Some(-5), hash: true, ..Put::new(key, Some(77)) };
+        let put = Put { precondition, mtime: Some(-5), is_executable: true, hash: true, ..Put::new(key, Some(77)) };
         let metadata = "filename YQ==,empty".into();
         Header { put, metadata, client: ClientAddress::from_bits(9), created_s: 12, role: Role::Whole }
     }

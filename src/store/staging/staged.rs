@@ -34,6 +34,8 @@ pub(crate) struct Staged {
     pub(crate) promise: OnceLock<Arc<Promise>>,
     /// What it holds of quotas.
     pub(crate) holding: Option<Arc<Holding>>,
+    /// Its file gets execute bits when it is complete.
+    pub(crate) is_executable: bool,
     failed: OnceLock<Failure>,
 }
 
@@ -41,11 +43,25 @@ impl Staged {
     /// `file` has this name in `dir`; `path` is its final name.
     pub(crate) fn new(file: OwnedFd, (dir, name): (Arc<dyn PrivateDir>, String), path: &str, len: Option<u64>) -> Self {
         let (promise, failed) = (OnceLock::new(), OnceLock::new());
-        Self { file, dir, name: name.into(), len, path: path.into(), promise, holding: None, failed }
+        Self {
+            file,
+            dir,
+            name: name.into(),
+            len,
+            path: path.into(),
+            promise,
+            holding: None,
+            is_executable: false,
+            failed,
+        }
     }
 
     pub(crate) fn holding(self, holding: Option<Arc<Holding>>) -> Self {
         Self { holding, ..self }
+    }
+
+    pub(crate) fn executable(self, is_executable: bool) -> Self {
+        Self { is_executable, ..self }
     }
 
     /// The directory and the name of the file.

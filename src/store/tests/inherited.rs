@@ -57,6 +57,35 @@ fn the_mode_of_new_files_is_for_new_names_only() {
 }
 
 #[test]
+fn an_upload_with_execute_bits_has_those_that_its_read_bits_allow() {
+    in_every_mode(|bench| {
+        let put = |name| Put { is_executable: true, ..put(name, Some(1), Precondition::None) };
+        let store = |bench: &mut Bench, name| {
+            let op = Op::Store { put: Box::new(put(name)), chunk: chunk(b"x") };
+            let Outcome::Committed(stored) = bench.complete(op).result.unwrap() else { panic!("not committed") };
+            assert!(stored.meta.is_executable);
+            assert_eq!(bench.stat(name).unwrap(), Node::File(stored.meta));
+        };
+        bench.store_file("plain", b"x", Precondition::None).unwrap();
+        let plain = mode_of(&bench.path("plain"));
+        store(bench, "small");
+        let Outcome::Created(file) = bench.run(Op::Create(put("large"))).unwrap() else { panic!("not made") };
+        bench.store.write_now(file, 0, b"x").unwrap();
+        bench.commit(file, "large", 1, Precondition::None).unwrap();
+        for name in ["small", "large"] {
+            assert_eq!(mode_of(&bench.path(name)), plain | (plain & 0o444) >> 2, "{name}");
+        }
+        for (old, new) in [(0o640, 0o750), (0o600, 0o700), (0o755, 0o755)] {
+            let path = make(bench, "f", old);
+            store(bench, "f");
+            assert_eq!(mode_of(&path), new, "{old:o}");
+            replace(bench, "f");
+            assert_eq!(mode_of(&path), new, "kept as any mode is");
+        }
+    });
+}
+
+#[test]
 fn a_file_that_replaces_another_by_a_move_keeps_its_own_mode() {
     in_every_mode(|bench| {
         let (_, path) = (make(bench, "from", 0o640), make(bench, "to", 0o604));

@@ -174,6 +174,10 @@ fn what_is_set_beside_the_content_counts_too() {
         assert!(noted.bench.complete(Op::Store { put: Box::new(put), chunk: chunk(b"x") }).result.is_ok());
         assert_eq!(noted.syncs(), [expected, "/: f"]);
     }
+    let mut noted = Noted::new(Scope::Everything, &StoreConfig::default());
+    let put = Put { is_executable: true, ..put("f", None, Precondition::None) };
+    assert!(noted.bench.complete(Op::Store { put: Box::new(put), chunk: chunk(b"x") }).result.is_ok());
+    assert_eq!(noted.syncs(), ["all of UPLOAD", "/: f"]);
 }
 
 #[test]

@@ -374,7 +374,8 @@ fn write_object(entry: &Entry, has_link: bool, out: &mut String) {
     out.push_str(if entry.is_dir { ",\"type\":\"folder\"" } else { ",\"type\":\"file\"" });
     let _ = match entry.node {
         Some(Node::File(meta)) => {
-            write!(out, ",\"size\":{},\"mtime\":{},\"etag\":\"{}\"", meta.len, meta.mtime, meta.etag)
+            let exec = if meta.is_executable { ",\"exec\":true" } else { "" };
+            write!(out, ",\"size\":{},\"mtime\":{},\"etag\":\"{}\"{exec}", meta.len, meta.mtime, meta.etag)
         }
         Some(Node::Dir { mtime }) => write!(out, ",\"mtime\":{mtime}"),
         None => Ok(()),

@@ -92,7 +92,8 @@ fn document(page: &Page<'_>, listing: &Listing) -> String {
 
 fn listing(names: &[String], more: bool) -> Listing {
     let entries = names.iter().enumerate().map(|(place, name)| {
-        let meta = Meta { len: place as u64, mtime: 1_795_234_019, etag: Etag([7; 16]), sha256: None };
+        let meta =
+            Meta { len: place as u64, mtime: 1_795_234_019, etag: Etag([7; 16]), sha256: None, is_executable: false };
         Entry::new(name, if place % 2 == 0 { Node::File(meta) } else { Node::Dir { mtime: -1 } })
     });
     Listing { entries: entries.collect(), more, unlisted: 0, total: None }

@@ -9,7 +9,7 @@ const OTHER: Etag = Etag([2; 16]);
 const MTIME: i64 = 784_111_777;
 const THEN: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 const BEFORE: &str = "Sun, 06 Nov 1994 08:49:36 GMT";
-const META: Meta = Meta { len: 10, mtime: MTIME, etag: OURS, sha256: None };
+const META: Meta = Meta { len: 10, mtime: MTIME, etag: OURS, sha256: None, is_executable: false };
 
 /// Puts our tags into a text: `A` is that of [`META`], `B` another.
 fn tagged(text: &str) -> String {

@@ -452,7 +452,9 @@ impl Disk {
         self.fit(rng, faults)?;
         self.may_replace(&put.key, &put.precondition)?;
         let name: Box<str> = self.next_staged().to_string().into();
-        Ok(Staged { ino: self.tree.create(STAGING, &name), dir: STAGING, name, upload: None })
+        let ino = self.tree.create(STAGING, &name);
+        self.tree.file_mut(ino).is_executable = put.is_executable;
+        Ok(Staged { ino, dir: STAGING, name, upload: None })
     }
 
     pub(super) fn next_staged(&mut self) -> u64 {
@@ -500,7 +502,11 @@ impl Disk {
         let placed = self.fit(rng, faults).and_then(|()| {
             let dir = self.make_way(key.parent())?;
             self.may_replace(&key, &precondition)?;
-            let placed = if self.tree.at(key.as_str()).is_some() { Placed::Replaced } else { Placed::New };
+            let there = self.tree.at(key.as_str());
+            let placed = if there.is_some() { Placed::Replaced } else { Placed::New };
+            if let Some(Child::File(there)) = there {
+                self.tree.file_mut(staged.ino).is_executable |= self.tree.file(there).is_executable;
+            }
             self.tree.rename((staged.dir, &staged.name), (dir, key.name()));
             self.tree.touch(staged.ino);
             self.tree.file_mut(staged.ino).sha256 = digest.map(|digest| *digest);

@@ -179,7 +179,8 @@ impl Disk {
         let meta = self.meta(ino);
         let is_same =
             put.sha256.is_some() && meta.sha256.as_ref() == put.sha256.as_deref() && put.len == Some(meta.len);
-        if !is_same || put.mtime.is_some_and(|mtime| mtime != meta.mtime) {
+        let has_mode = !put.is_executable || meta.is_executable;
+        if !is_same || !has_mode || put.mtime.is_some_and(|mtime| mtime != meta.mtime) {
             return Ok(None);
         }
         self.fit(rng, faults)?;
@@ -294,7 +295,13 @@ impl Disk {
     pub(super) fn meta(&self, ino: Ino) -> Meta {
         let file = self.tree.file(ino);
         let etag = Etag(u128::from(file.version).to_be_bytes());
-        Meta { len: file.bytes.len() as u64, mtime: file.mtime, etag, sha256: file.sha256 }
+        Meta {
+            len: file.bytes.len() as u64,
+            mtime: file.mtime,
+            etag,
+            sha256: file.sha256,
+            is_executable: file.is_executable,
+        }
     }
 
     fn node(&self, child: Child) -> Node {

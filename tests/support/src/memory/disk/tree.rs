@@ -39,6 +39,7 @@ pub struct File {
     pub version: u64,
     /// Kept with this version.
     pub sha256: Option<[u8; 32]>,
+    pub is_executable: bool,
 }
 
 type Names = BTreeMap<Box<str>, Child>;

@@ -370,6 +370,7 @@ impl Disk {
         });
         let put = Put { len: new.put.len.or(len), ..new.put };
         let ino = self.tree.create(UPLOADS, &id.to_string());
+        self.tree.file_mut(ino).is_executable = put.is_executable;
         let digest = None;
         let record = Record { put, metadata: new.metadata, role: new.role, offset: 0, digest };
         *self.uploads.kept_mut(id) = Kept { seen: Some(record), ..Kept::default() };

@@ -191,8 +191,10 @@ pub fn any(
         }
         80..88 => delete(key, known, io),
         88..90 => return put_and_rename(number, renames, key, io).into(),
-        90..92 => (format!("MKDIR /d/m{number}\n").into_bytes(), Request::new(Verb::Other, "")),
-        92..97 => (b"PING\n".to_vec(), Request::new(Verb::Other, "")),
+        90 => (format!("MKDIR /d/m{number}\n").into_bytes(), Request::new(Verb::Other, "")),
+        91 => (format!("MKDIR parents=1 /d/p/m{number}\n").into_bytes(), Request::new(Verb::Other, "")),
+        92 => (b"SPACE /\n".to_vec(), Request::new(Verb::Other, "")),
+        93..97 => (b"PING\n".to_vec(), Request::new(Verb::Other, "")),
         97 => (b"PUT 3 /../x\nabc".to_vec(), Request { must_fail: true, ..Request::new(Verb::Other, "") }),
         98 => (b"GET /.filewharf/x\n".to_vec(), Request { must_fail: true, ..Request::new(Verb::Other, "") }),
         _ => (b"QUIT\n".to_vec(), Request::new(Verb::Other, "")),

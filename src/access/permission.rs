@@ -22,6 +22,9 @@ use crate::upload::{UploadId, UploadRef};
 use crate::wire::key;
 use crate::wire::line::hex;
 
+/// A name that no rule mentions.
+const UNNAMED: &str = "\u{fffd}";
+
 /// The rules do not permit it.
 pub const DENIED: Failure = Failure::Denied("this is not permitted here");
 /// The failure that a caller which could prove itself is sent in its place.
@@ -251,16 +254,23 @@ impl Rules {
         Ok(put)
     }
 
+    /// True if the caller may upload into a directory.
+    pub fn takes_uploads(&self, caller: &Caller, from: IpAddr, dir: &Key) -> bool {
+        self.way_of(&dir.child(UNNAMED), caller, from).is_ok()
+    }
+
     fn upload_way(&self, key: &Key, asking: &Asking<'_>) -> Result<Way, Failure> {
-        let rights = self.rights(asking.caller, asking.from, key);
+        self.way_of(key, asking.caller, asking.from)
+    }
+
+    fn way_of(&self, key: &Key, caller: &Caller, from: IpAddr) -> Result<Way, Failure> {
+        let rights = self.rights(caller, from, key);
         match (rights.has(Rights::CREATE), rights.has(Rights::REPLACE)) {
             (true, true) => Ok(Way::Either),
             // Deeper, the answer would distinguish a directory that is there from a file.
             (true, false) if rights == Rights::CREATE => match parent(key.as_str()) {
                 // The directory of the rule itself has its name in another.
-                Some(dir)
-                    if !self.is_prefix(key.as_str()) && (self.is_prefix(dir) || is_linked(asking.caller, dir)) =>
-                {
+                Some(dir) if !self.is_prefix(key.as_str()) && (self.is_prefix(dir) || is_linked(caller, dir)) => {
                     Ok(Way::Drop)
                 }
                 _ => Err(DENIED),

@@ -21,6 +21,7 @@ mod head_cache;
 mod incoming;
 mod index;
 mod login;
+mod may;
 mod media_type;
 mod methods;
 mod monitoring;

@@ -11,6 +11,7 @@ use base64ct::{Base64, Encoding as _};
 use sha2::{Digest as _, Sha256};
 
 use crate::dialect::http::login::{self, Visitor};
+use crate::dialect::http::may::May;
 use crate::dialect::http::sharing::Offer;
 use crate::object::{Entry, Key, Node};
 use crate::time::Utc;
@@ -39,8 +40,8 @@ pub struct Page<'a> {
     /// The name after which this page begins.
     pub after: Option<&'a str>,
     pub visitor: &'a Visitor,
-    /// The client may upload and delete.
-    pub writable: bool,
+    /// What the client may do.
+    pub may: &'a May<'a>,
     /// Names for which the client can make signed links.
     pub offer: &'a Offer<'a>,
     /// The signed link by which the client may see the page.
@@ -132,7 +133,7 @@ fn fill(page: &Page<'_>, word: &str, out: &mut String) {
         "style" => out.push_str(STYLE),
         "script" => out.push_str(SCRIPT),
         "title" => title(page.dir, out),
-        "writable" => out.push_str(if page.writable { " data-writable" } else { "" }),
+        "may" => push(out, format_args!(" data-may=\"{}\"", page.may.in_dir())),
         "links" => out.push_str(match page.offer {
             Offer::Nothing => "",
             Offer::Everything => " data-links=\"all\"",
@@ -209,15 +210,21 @@ fn next(page: &Page<'_>, out: &mut String) {
 /// Appends one row.
 pub fn row(page: &Page<'_>, entry: &Entry, out: &mut String) {
     let (link, query) = (target::component(&entry.name), page.query());
-    let shared = if page.offer.has(page.dir, &entry.name) { " data-link" } else { "" };
+    let mut attributes = String::new();
+    if page.offer.has(page.dir, &entry.name) {
+        attributes.push_str(" data-link");
+    }
+    if let Some(rights) = page.may.at(page.dir, &entry.name) {
+        push(&mut attributes, format_args!(" data-may=\"{rights}\""));
+    }
     let mtime = match entry.node {
         Some(Node::File(meta)) => {
-            push(out, format_args!("<tr data-size=\"{}\" data-time=\"{}\"{shared}>", meta.len, meta.mtime));
+            push(out, format_args!("<tr data-size=\"{}\" data-time=\"{}\"{attributes}>", meta.len, meta.mtime));
             push(out, format_args!("<th scope=\"row\"><a class=\"file\" href=\"{link}{query}\"><bdi>"));
             Some(meta.mtime)
         }
         Some(Node::Dir { mtime }) => {
-            push(out, format_args!("<tr data-time=\"{mtime}\"{shared}>"));
+            push(out, format_args!("<tr data-time=\"{mtime}\"{attributes}>"));
             push(out, format_args!("<th scope=\"row\"><a class=\"folder\" href=\"{link}/{query}\"><bdi>"));
             Some(mtime)
         }
@@ -225,7 +232,9 @@ pub fn row(page: &Page<'_>, entry: &Entry, out: &mut String) {
             let (class, slash) = if entry.is_dir { ("folder", "/") } else { ("file", "") };
             push(
                 out,
-                format_args!("<tr{shared}><th scope=\"row\"><a class=\"{class}\" href=\"{link}{slash}{query}\"><bdi>"),
+                format_args!(
+                    "<tr{attributes}><th scope=\"row\"><a class=\"{class}\" href=\"{link}{slash}{query}\"><bdi>"
+                ),
             );
             None
         }

@@ -67,6 +67,32 @@ fn a_drop_box_answers_the_same_over_http_for_names_that_are_there_and_names_that
 }
 
 #[test]
+fn a_browser_gets_a_page_to_upload_with_at_a_drop_box_and_no_name() {
+    let mut rig = rig(Kind::Http, &format!("{DROP}allow @ c /open\nallow @ r /files\n"));
+    for key in KEPT.into_iter().chain(["open/there", "files/there"]) {
+        rig.place(key, b"there");
+    }
+    let html = "Accept: text/html\r\n";
+    for (name, path) in [("ci", "/drop/"), ("", "/open/"), ("anna", "/open/")] {
+        let (code, page) = http(&mut rig, name, &format!("GET {path}"), html, "");
+        assert_eq!(code, 200, "{name} {path}: {page}");
+        assert!(page.contains(" data-may=\"c\"") && page.contains("<p id=\"empty\" hidden>"), "{page}");
+        assert!(!page.contains("<tr data-") && !page.contains(">there<") && !page.contains("folder-there"), "{page}");
+        let refused = if name.is_empty() { 401 } else { 403 };
+        assert_eq!(http(&mut rig, name, &format!("GET {path}"), "", "").0, refused, "no page was asked for");
+    }
+    for (name, path, code) in [
+        ("", "/drop/", 401),
+        ("ci", "/drop/folder-there/", 403),
+        ("ci", "/drop/none/", 403),
+        ("ci", "/drop/of/", 403),
+        ("", "/files/", 401),
+    ] {
+        assert_eq!(http(&mut rig, name, &format!("GET {path}"), html, "").0, code, "{name} {path}");
+    }
+}
+
+#[test]
 fn a_drop_box_answers_the_same_in_line_for_names_that_are_there_and_names_that_are_not() {
     let mut rig = drop_box(Kind::Line);
     let asks = ["GET NAME", "STAT NAME", "STAT NAME/", "LIST NAME", "DELETE NAME", "MKDIR NAME", "RENAME NAME\tNAME2"];

@@ -75,7 +75,7 @@ fn no_link_is_made_without_a_key_or_where_the_limit_is_zero() {
         rig.place("home/f", b"content");
         assert_eq!(ask(&mut rig, "anna", "/home/f", "60").0, 403);
         let (_, page) = http(&mut rig, "anna", "GET /home/", "Accept: text/html\r\n", "");
-        assert!(page.contains("<body data-writable>") && !page.contains(" data-link>"));
+        assert!(page.contains("<body data-may=\"rlcwd\"") && !page.contains(" data-link>"));
     }
     let mut rig = rig(Kind::Http, RULES);
     rig.place("home/f", b"content");

@@ -222,7 +222,7 @@ fn a_page_offers_changes_only_where_they_are_taken() {
         let mut rig = Rig::speaking(listening, Mode::PLAIN, Limits::default(), Access::new(None, read_only));
         rig.ails(health);
         let page = Response::new(&heard(&mut rig, "GET / HTTP/1.1\r\nHost: x\r\nAccept: text/html\r\n\r\n"));
-        assert_eq!(page.body.contains("<body data-writable>"), offered, "read-only: {read_only}, {health:?}");
+        assert_eq!(page.body.contains("<body data-may=\"rlcwd\""), offered, "read-only: {read_only}, {health:?}");
     }
 }
 

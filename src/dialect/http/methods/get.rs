@@ -51,7 +51,10 @@ impl Handler for Get {
             *self = Self::File(file);
             return Ok(Action::Run(command));
         }
-        let (list, of_list) = List::new(head, key.clone(), context)?;
+        let (mut list, of_list) = List::new(head, key.clone(), context)?;
+        if let Some(action) = list.upload_page(response, context) {
+            return Ok(action);
+        }
         if response.serve_active && list.may_be_replaced() {
             let file = File::index(head, &key)?;
             command = file.command();

@@ -9,9 +9,9 @@ use std::fmt::Write as _;
 use crate::access::Rights;
 use crate::access::link;
 use crate::command::Command;
-use crate::counters::Health;
 use crate::dialect::http::index;
 use crate::dialect::http::login::{self, Visitor};
+use crate::dialect::http::may::May;
 use crate::dialect::http::page::{self, Carried, Page};
 use crate::dialect::http::response::{ResponseMeta, field};
 use crate::dialect::http::sharing::Offer;
@@ -85,6 +85,22 @@ impl List {
         self.is_whole && matches!(self.format, ListingFormat::Page | ListingFormat::Index)
     }
 
+    /// The page of a directory of which the caller sees no name and where it may upload; `None` for all others. It does not
+    /// depend on what is there, so the store is not asked.
+    pub(crate) fn upload_page(&mut self, response: &mut ResponseMeta, context: &mut Context<'_>) -> Option<Action> {
+        let rules = context.access.rules().filter(|_| self.format == ListingFormat::Page)?;
+        let (caller, from) = (&context.caller, context.client);
+        let is_reading_only =
+            !context.rights(&self.key).has(Rights::CREATE) && !context.rights(&self.key).has(Rights::REPLACE);
+        if is_reading_only || rules.may_list(caller, from, &self.key) || !rules.takes_uploads(caller, from, &self.key) {
+            return None;
+        }
+        // Not "empty": that would tell what is there.
+        self.names_sent = None;
+        let nothing = Listing { entries: Vec::new(), more: false, unlisted: 0, total: None };
+        Some(self.send_part(&nothing, response, context))
+    }
+
     /// Asks for the next part, of at most `limit` names.
     fn command(&self, after: Option<Box<str>>, limit: usize, context: &Context<'_>) -> Command {
         let part_max =
@@ -118,13 +134,13 @@ impl List {
         context: &mut Context<'_>,
     ) -> Action {
         let mut text = open.to_owned();
-        let offer = Offer::new(&self.key, context);
+        let (offer, may) = (Offer::new(&self.key, context), May::new(&self.key, context));
         let bytes_max = content_bytes_max(context).saturating_sub(close.len());
         let fitting = write_rows(&listing.entries, bytes_max, &mut text, |entry, text| {
             if text.len() > open.len() {
                 text.push_str(between);
             }
-            write_object(entry, offer.has(&self.key, &entry.name), text);
+            write_object(entry, (offer.has(&self.key, &entry.name), may.at(&self.key, &entry.name)), text);
         });
         if fitting > 0 || !open.is_empty() {
             text.push_str(close);
@@ -143,9 +159,9 @@ impl List {
     fn send_lines(&mut self, listing: &Listing, response: &mut ResponseMeta, context: &mut Context<'_>) -> Action {
         const TYPE: &str = "application/x-ndjson";
         let mut text = String::new();
-        let offer = Offer::new(&self.key, context);
+        let (offer, may) = (Offer::new(&self.key, context), May::new(&self.key, context));
         let fitting = write_rows(&listing.entries, content_bytes_max(context), &mut text, |entry, text| {
-            write_object(entry, offer.has(&self.key, &entry.name), text);
+            write_object(entry, (offer.has(&self.key, &entry.name), may.at(&self.key, &entry.name)), text);
             text.push('\n');
         });
         let next = last_before_more(listing, fitting).map(|last| self.order.cursor(last).into());
@@ -175,7 +191,7 @@ impl List {
     fn send_part(&mut self, listing: &Listing, response: &mut ResponseMeta, context: &mut Context<'_>) -> Action {
         let is_page = self.format == ListingFormat::Page;
         let is_first = self.names_sent.is_none();
-        let writable = context.rights(&self.key).has(Rights::CREATE) && context.counters.health == Health::Good;
+        let may = &May::new(&self.key, context);
         let offer = Offer::new(&self.key, context);
         let caller = context.caller.clone();
         let Self { key: dir, after, .. } = &*self;
@@ -187,7 +203,7 @@ impl List {
             dir,
             after,
             visitor,
-            writable,
+            may,
             offer: &offer,
             carried,
             empty: false,
@@ -204,7 +220,7 @@ impl List {
         let row = if is_page { page::row } else { index::row };
         let fitting = write_rows(&listing.entries, bytes_max, &mut text, |entry, text| row(&page, entry, text));
         let names = self.names_sent.unwrap_or(0) + fitting;
-        page.empty = names == 0;
+        page.empty = names == 0 && may.in_dir().has(Rights::LIST);
         let last = last_before_more(listing, fitting);
         page.next = last.map(|last| self.next(last));
         // Where the next part begins; `None` if this is the last one.
@@ -367,8 +383,9 @@ fn write_rows(
 }
 
 /// `{"name":"a.txt","type":"file","size":5,"mtime":1700000000,"etag":"…"}`. A directory has neither
-/// size nor etag, and what could not be looked at has no mtime either. `"link":true` where the caller can make a signed link.
-fn write_object(entry: &Entry, has_link: bool, out: &mut String) {
+/// size nor etag, and what could not be looked at has no mtime either. `"may":"rd"` where the
+/// rights are others than in the directory, and `"link":true` where the caller can make a signed link.
+fn write_object(entry: &Entry, (has_link, may): (bool, Option<Rights>), out: &mut String) {
     out.push_str("{\"name\":");
     json::quote(&entry.name, out);
     out.push_str(if entry.is_dir { ",\"type\":\"folder\"" } else { ",\"type\":\"file\"" });
@@ -380,5 +397,8 @@ fn write_object(entry: &Entry, has_link: bool, out: &mut String) {
         Some(Node::Dir { mtime }) => write!(out, ",\"mtime\":{mtime}"),
         None => Ok(()),
     };
+    if let Some(may) = may {
+        let _ = write!(out, ",\"may\":\"{may}\"");
+    }
     out.push_str(if has_link { ",\"link\":true}" } else { "}" });
 }

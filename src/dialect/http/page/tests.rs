@@ -5,6 +5,7 @@ use percent_encoding::percent_decode_str;
 use proptest::prelude::*;
 
 use super::*;
+use crate::access::Rights;
 use crate::object::Listing;
 use crate::object::{Etag, Meta};
 
@@ -99,6 +100,8 @@ fn listing(names: &[String], more: bool) -> Listing {
     Listing { entries: entries.collect(), more, unlisted: 0, total: None }
 }
 
+static EVERYTHING: May<'static> = May::everywhere(Rights::ALL);
+
 fn page<'a>(dir: &'a Key, listing: &'a Listing) -> Page<'a> {
     let next = listing.entries.last().filter(|_| listing.more);
     let next = next.map(|last| format!("?after={}&limit=1000", target::component(&last.name)));
@@ -107,7 +110,7 @@ fn page<'a>(dir: &'a Key, listing: &'a Listing) -> Page<'a> {
         dir,
         after: None,
         visitor: &Visitor::Anybody,
-        writable: true,
+        may: &EVERYTHING,
         offer,
         carried: None,
         empty,
@@ -243,12 +246,11 @@ fn nothing_is_fetched_from_elsewhere_and_nothing_is_heavy() {
 }
 
 #[test]
-fn only_a_client_that_may_write_sees_that_it_may() {
+fn a_page_says_what_the_client_may_do() {
     let (dir, listing) = (Key::root(), listing(&["a".to_owned()], false));
-    for writable in [true, false] {
-        let html = document(&Page { writable, ..page(&dir, &listing) }, &listing);
-        assert_eq!(html.contains("<body data-writable>"), writable);
-        assert_eq!(html.contains("<body>"), !writable);
+    for rights in [Rights::ALL, Rights::CREATE, Rights::NONE] {
+        let html = document(&Page { may: &May::everywhere(rights), ..page(&dir, &listing) }, &listing);
+        assert!(html.contains(&format!("<body data-may=\"{rights}\">")), "{html}");
     }
 }
 
@@ -306,7 +308,7 @@ fn the_longest_page_with_one_name_is_within_its_bound() {
 fn names_that_can_be_linked_to_are_marked() {
     let (dir, names) = (Key::root(), listing(&["file".to_owned(), "folder".to_owned()], false));
     let html = document(&Page { offer: &Offer::Everything, ..page(&dir, &names) }, &names);
-    assert!(html.contains("<body data-writable data-links=\"all\">"));
+    assert!(html.contains("<body data-may=\"rlcwd\" data-links=\"all\">"));
     assert_eq!(html.matches(" data-link>").count(), 2);
     assert!(!document(&page(&dir, &names), &names).contains(" data-link"));
     let rules = crate::access::file::parse(
@@ -315,7 +317,7 @@ fn names_that_can_be_linked_to_are_marked() {
     let rules = rules.expect("rules");
     let offer = Offer::ByName { rules: &rules, caller: rules.as_if("anna").expect("a name") };
     let html = document(&Page { offer: &offer, ..page(&dir, &names) }, &names);
-    assert!(html.contains("<body data-writable data-links>"));
+    assert!(html.contains("<body data-may=\"rlcwd\" data-links>"));
     assert_eq!(html.matches(" data-link>").count(), 1);
 }
 

@@ -52,6 +52,9 @@ pub(crate) struct List {
     link: Option<Box<str>>,
 }
 
+/// Without the page, a browser gets the plain index.
+const HAS_PAGE: bool = cfg!(feature = "page");
+
 impl List {
     pub(crate) fn new(head: &Head<'_>, key: Key, context: &Context<'_>) -> Result<(Self, Command), Failure> {
         let query = head.query.map(|query| target::query(query, &[link::PARAMETER, login::PARAMETER]));
@@ -62,6 +65,7 @@ impl List {
             ListingFormat::Ndjson | ListingFormat::Page | ListingFormat::Index if query.recursive => {
                 ListingFormat::Ndjson
             }
+            ListingFormat::Page if !HAS_PAGE => ListingFormat::Index,
             format => format,
         };
         let names_max = context.limits.fixed.list_names_max;
@@ -189,7 +193,7 @@ impl List {
     }
 
     fn send_part(&mut self, listing: &Listing, response: &mut ResponseMeta, context: &mut Context<'_>) -> Action {
-        let is_page = self.format == ListingFormat::Page;
+        let is_page = HAS_PAGE && self.format == ListingFormat::Page;
         let is_first = self.names_sent.is_none();
         let may = &May::new(&self.key, context);
         let offer = Offer::new(&self.key, context);
@@ -263,7 +267,7 @@ impl List {
             response.set_length_unknown();
         }
         response.head(200, context);
-        let is_page = self.format == ListingFormat::Page;
+        let is_page = HAS_PAGE && self.format == ListingFormat::Page;
         let policy = if is_page { page::content_security_policy() } else { index::CONTENT_SECURITY_POLICY };
         field("Content-Security-Policy", &policy, context.out);
         field("Referrer-Policy", &"same-origin", context.out);

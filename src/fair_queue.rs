@@ -6,6 +6,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU64;
 
+use slab::Slab;
+
 /// Identifies an item of the queue; within a client, earlier ones are smaller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket(NonZeroU64);
@@ -18,7 +20,9 @@ const ORDER_KEPT: usize = 64;
 /// Items by client. A client is any number that it has.
 #[derive(Debug)]
 pub(crate) struct FairQueue<T> {
-    items: BTreeMap<(usize, Ticket), T>,
+    /// Where each item is in `kept`: so the code of the tree is the same for all queues.
+    items: BTreeMap<(usize, Ticket), usize>,
+    kept: Slab<T>,
     /// The clients with an item, the next one first.
     order: VecDeque<usize>,
     next: NonZeroU64,
@@ -26,7 +30,7 @@ pub(crate) struct FairQueue<T> {
 
 impl<T> FairQueue<T> {
     pub(crate) const fn new() -> Self {
-        Self { items: BTreeMap::new(), order: VecDeque::new(), next: NonZeroU64::MIN }
+        Self { items: BTreeMap::new(), kept: Slab::new(), order: VecDeque::new(), next: NonZeroU64::MIN }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -53,13 +57,13 @@ impl<T> FairQueue<T> {
         }
         let ticket = Ticket(self.next | class);
         self.next = self.next.saturating_add(1);
-        self.items.insert((client, ticket), item);
+        self.items.insert((client, ticket), self.kept.insert(item));
         ticket
     }
 
     fn first_of(&self, client: usize) -> Option<(Ticket, &T)> {
         let (first, last) = (Ticket(NonZeroU64::MIN), Ticket(NonZeroU64::MAX));
-        self.items.range((client, first)..=(client, last)).next().map(|((_, ticket), item)| (*ticket, item))
+        self.items.range((client, first)..=(client, last)).next().map(|((_, ticket), at)| (*ticket, &self.kept[*at]))
     }
 
     /// The next client in turn.
@@ -104,8 +108,9 @@ impl<T> FairQueue<T> {
 
     /// Removes an item wherever it is.
     pub(crate) fn remove(&mut self, client: usize, ticket: Ticket) -> Option<T> {
-        let item = self.items.remove(&(client, ticket))?;
+        let item = self.kept.remove(self.items.remove(&(client, ticket))?);
         if self.items.is_empty() {
+            self.kept.shrink_to_fit();
             self.order.clear();
             self.order.shrink_to(ORDER_KEPT);
         } else if self.first_of(client).is_none() {
@@ -119,7 +124,13 @@ impl<T> FairQueue<T> {
 
     /// Removes all items that are not `wanted` any more.
     pub(crate) fn retain(&mut self, mut wanted: impl FnMut(&T) -> bool) {
-        self.items.retain(|_, item| wanted(item));
+        self.items.retain(|_, at| {
+            let stays = wanted(&self.kept[*at]);
+            if !stays {
+                self.kept.remove(*at);
+            }
+            stays
+        });
         let mut order = std::mem::take(&mut self.order);
         order.retain(|client| self.first_of(*client).is_some());
         self.order = order;

@@ -1,9 +1,9 @@
 """Drives headless Chromium over what the page of a directory does with directories and selections.
 
-    managing.py WRITABLE_URL READ_ONLY_URL INBOX_URL DIRECTORY SHOTS
+    managing.py WRITABLE_URL READ_ONLY_URL INBOX_URL DIRECTORY OTHER SHOTS
 
-The first two serve DIRECTORY, which is empty at the start; the third is `drop/` in it, where anybody may store and do nothing
-else. Everything is done on a screen of a desktop and on that of a phone.
+The first two serve DIRECTORY, which is empty at the start; the third is `drop/` in OTHER, where anybody may store and do
+nothing else. Everything is done on a screen of a desktop and on that of a phone.
 """
 
 import os
@@ -22,7 +22,7 @@ SPACE, DELETE, F2, SHIFT, CONTROL, DOWN = " ", "\ue017", "\ue032", "\ue008", "\u
 
 def fill(directory):
     for path in directory.iterdir():
-        if path.name not in (".filewharf", "drop"):
+        if path.name != ".filewharf":
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     for name in ["file-2.txt", "file-10.txt", "File-3.txt", "zeta.bin", "album/a.txt", "Docs/one/deep/needle.txt", "Docs/two.txt", "README.md"]:
         path = directory / name
@@ -68,7 +68,7 @@ class Page:
 
     def directories_come_first_and_numbers_count(self):
         names = self.names()
-        assert names == ["album", "Docs", "drop", "file-2.txt", "File-3.txt", "file-10.txt", "README.md", "zeta.bin"], names
+        assert names == ["album", "Docs", "file-2.txt", "File-3.txt", "file-10.txt", "README.md", "zeta.bin"], names
         self.browser.until("document.querySelector('#readme pre')?.textContent === 'content of README.md <b>'")
         self.shot("list")
 
@@ -251,8 +251,8 @@ def a_drop_box_takes_files_and_gives_receipts(browser, url, directory, shots):
             "document.body.dispatchEvent(new DragEvent('drop', { dataTransfer: dropped, bubbles: true, cancelable: true }))"
         )
         words = browser.until("document.querySelector('#items .stored span')?.textContent")
-        name = words.removeprefix("Stored as ").split(",")[0]
-        assert (directory / "drop" / name).read_text() == "report", (words, os.listdir(directory / "drop"))
+        assert words.startswith("Stored as report-"), words
+        assert {path.read_text() for path in (directory / "drop").glob("report-*.pdf")} == {"report"}, os.listdir(directory / "drop")
         browser.shot(shots / f"receipt-{screen}.png")
 
 
@@ -303,8 +303,8 @@ def all_names_are_sorted_and_filtered_by_the_server(browser, url, directory):
 
 
 def main():
-    writable, read_only, inbox, directory, shots = sys.argv[1:]
-    directory, shots = pathlib.Path(directory), pathlib.Path(shots)
+    writable, read_only, inbox, directory, other, shots = sys.argv[1:]
+    directory, other, shots = pathlib.Path(directory), pathlib.Path(other), pathlib.Path(shots)
     if not sys.stdin.isatty():
         threading.Thread(target=end_with, args=[sys.stdin], daemon=True).start()
     os.makedirs(shots, exist_ok=True)
@@ -323,7 +323,7 @@ def main():
         all_names_are_sorted_and_filtered_by_the_server(browser, writable, directory)
         # Only where the page is informed of the rights of its caller.
         if browser.run("return 'may' in document.body.dataset"):
-            a_drop_box_takes_files_and_gives_receipts(browser, inbox, directory, shots)
+            a_drop_box_takes_files_and_gives_receipts(browser, inbox, other, shots)
         browser.screen(1280, 900)
         a_server_that_permits_nothing_offers_nothing(browser, read_only, shots)
         unexpected = [line for line in browser.complaints() if not re.search("status of 405|beforeunload", line)]

@@ -47,14 +47,14 @@ fn the_page_of_a_directory_does_in_a_browser_what_it_offers() {
 #[ignore = "needs chromium, chromedriver and python3"]
 fn the_page_manages_directories_and_is_a_drop_box_where_only_uploads_are_permitted() {
     let temporary = process::dir(env!("CARGO_TARGET_TMPDIR"));
-    let (dir, file) = (temporary.path().join("files"), temporary.path().join("access"));
-    fs::create_dir_all(dir.join("drop")).expect("a directory can be made");
+    let [dir, other, file] = ["files", "other", "access"].map(|name| temporary.path().join(name));
     fs::write(&file, entries(&["anna"], "allow @ c /drop/\n")).expect("a file can be made");
     fs::set_permissions(&file, Permissions::from_mode(0o600)).expect("a mode can be set");
     let (_writable, writable) = serve(&dir, &["--upload-sync", "1M"]);
     let (_read_only, read_only) = serve(&dir, &["--read-only"]);
-    let (_guarded, guarded) = serve(&dir, &["--access", &file.to_string_lossy()]);
-    run("managing.py", &[&writable, &read_only, &format!("{guarded}drop/"), &dir.to_string_lossy()]);
+    let (_guarded, guarded) = serve(&other, &["--access", &file.to_string_lossy()]);
+    let inbox = format!("{guarded}drop/");
+    run("managing.py", &[&writable, &read_only, &inbox, &dir.to_string_lossy(), &other.to_string_lossy()]);
 }
 
 #[test]

@@ -207,7 +207,9 @@ function progress(item, size) {
 
 function receipt(item) {
   item.at ??= Date.now() / 1000;
-  return isInbox ? `Stored as ${item.name}, ${human(item.file.size)}, ${stamp(item.at)}` : item.name === item.path ? 'Stored' : `Stored as ${item.name}`;
+  // A drop box that does not report the name it gave inserts letters before the extension.
+  const name = MAY === 'c' && item.name === item.path ? item.path.replace(/(\.[^.]+)?$/, '-…$1') : item.name;
+  return isInbox ? `Stored as ${name}, ${human(item.file.size)}, ${stamp(item.at)}` : item.name === item.path ? 'Stored' : `Stored as ${item.name}`;
 }
 
 // Shows what moves or needs the user first, and of a crowd only a part.

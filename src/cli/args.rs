@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use lexopt::Parser;
 
+use super::filter::Filter;
 use super::flag::{Flag, Value::*};
 use super::reporter::print_line;
 use super::usage::{Action, ParseError, Usage, WRONG_USAGE};
@@ -19,6 +20,14 @@ pub(super) struct Args {
     pub(super) name: Option<String>,
     pub(super) recursive: bool,
     pub(super) quiet: bool,
+    /// Of `rm`: a name that is missing is no failure.
+    pub(super) force: bool,
+    /// Of `mkdir`: a directory that is there is no failure.
+    pub(super) parents: bool,
+    pub(super) json: bool,
+    pub(super) dry_run: bool,
+    /// The names that are taken along.
+    pub(super) filter: Filter,
     /// Leave out what is there already and equal.
     pub(super) update: Option<Equality>,
     pub(super) token_file: Option<PathBuf>,
@@ -37,6 +46,11 @@ impl Default for Args {
             name: None,
             recursive: false,
             quiet: false,
+            force: false,
+            parents: false,
+            json: false,
+            dry_run: false,
+            filter: Filter::default(),
             update: None,
             token_file: None,
             user: None,
@@ -65,10 +79,41 @@ pub(super) const UPDATE: Flag<Args> = Flag::new(
 
 pub(super) const CHECKSUM: Flag<Args> = Flag::new(
     "checksum",
-    Switch(|args: &mut Args| args.update = Some(Equality::Digest)),
+    Switch(|args: &mut Args| args.update = args.update.filter(|it| *it == Equality::Name).or(Some(Equality::Digest))),
     "Leave out files that are there already with the same SHA-256, whatever their times",
 )
 .or('c');
+
+pub(super) const NO_CLOBBER: Flag<Args> = Flag::new(
+    "no-clobber",
+    Switch(|args: &mut Args| args.update = Some(Equality::Name)),
+    "Leave out files that are there already, whatever they hold: nothing is replaced",
+);
+
+pub(super) const DRY_RUN: Flag<Args> = Flag::new(
+    "dry-run",
+    Switch(|args: &mut Args| args.dry_run = true),
+    "Change nothing: print what would be done, one line each",
+)
+.or('n');
+
+pub(super) const JSON: Flag<Args> =
+    Flag::new("json", Switch(|args: &mut Args| args.json = true), "Print each as a JSON object in a line");
+
+pub(super) const EXCLUDE: Flag<Args> = Flag::new(
+    "exclude",
+    Text("PATTERN", |args: &mut Args, text| args.filter.add(false, text)),
+    "Leave out names that match; a pattern with a / inside is for the path below the source, one that ends in / for \
+     folders only. A folder that is an argument is taken in any case. May be repeated; of all --exclude and --include the first that matches decides",
+)
+.repeatable();
+
+pub(super) const INCLUDE: Flag<Args> = Flag::new(
+    "include",
+    Text("PATTERN", |args: &mut Args, text| args.filter.add(true, text)),
+    "Take names that match, although an --exclude after it leaves them out",
+)
+.repeatable();
 
 pub(super) const PARALLEL: Flag<Args> = Flag::new(
     "parallel",
@@ -168,13 +213,18 @@ impl Args {
     fn check_tls(&self) -> Result<(), UsageError> {
         let TlsOptions { ca, fingerprint, certificate, key } = &self.tls;
         let has_flags = ca.is_some() || fingerprint.is_some() || certificate.is_some() || key.is_some();
-        if has_flags && !self.operands.iter().any(|operand| operand.to_string_lossy().starts_with("tls://")) {
+        if has_flags && !self.names_tls() {
             return Err(UsageError("--ca, --fingerprint, --cert and --key are for tls://HOST:PORT".to_owned()));
         }
         if ca.is_some() && fingerprint.is_some() {
             return Err(UsageError("--ca and --fingerprint each say which server to trust: give one".to_owned()));
         }
         Ok(())
+    }
+
+    /// True if a server of the operands speaks TLS.
+    pub(super) fn names_tls(&self) -> bool {
+        self.operands.iter().any(|operand| RemotePath::is_tls(&operand.to_string_lossy()))
     }
 
     /// The operands, all of them on servers.
@@ -185,4 +235,10 @@ impl Args {
 
 pub(super) fn remote(text: &str) -> Result<RemotePath, UsageError> {
     RemotePath::parse(text).map_err(|error| UsageError(format!("{text}: {error}")))
+}
+
+/// A word of a command, quoted for a shell where it must be.
+pub(super) fn shell_word(text: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "_-./:%+=,@".contains(c);
+    if text.chars().all(is_plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }

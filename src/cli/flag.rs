@@ -25,6 +25,8 @@ pub(super) struct Syntax {
     /// The name of the value in the help; nothing follows a flag without one.
     pub(super) value_name: Option<&'static str>,
     pub(super) is_repeatable: bool,
+    /// The value is the path of a local file.
+    pub(super) takes_path: bool,
     pub(super) help: &'static str,
 }
 
@@ -45,7 +47,8 @@ impl<A> Flag<A> {
             Value::Path(name, _) | Value::Text(name, _) | Value::Number(name, ..) => Some(name),
             Value::Limit(limit, _) => Some(limit.unit.name()),
         };
-        Self { syntax: Syntax { long, short: None, value_name, is_repeatable: false, help }, value }
+        let takes_path = matches!(value, Value::Path(..));
+        Self { syntax: Syntax { long, short: None, value_name, is_repeatable: false, takes_path, help }, value }
     }
 
     /// Also accepted as one letter.

@@ -10,20 +10,26 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::args::{self, Args, CHECKSUM, CONNECTION, PARALLEL, QUIET, UPDATE, UsageError};
+use super::args::{
+    self, Args, CHECKSUM, CONNECTION, DRY_RUN, EXCLUDE, INCLUDE, NO_CLOBBER, PARALLEL, QUIET, UPDATE, UsageError,
+};
+use super::expand::expand;
 use super::flag::{Flag, Value::*};
 use super::pool;
 use super::reporter::Transfer;
 use super::usage::{Command, Usage};
 use super::worker::{Run, Worker};
-use crate::client::{Dir, Entry, Equality, ErrorKind, RemotePath, as_dir, printable};
+use crate::client::{Dir, Entry, Equality, ErrorKind, PageOptions, RemotePath, as_dir, printable};
 
 pub(super) static USAGE: Usage<Args> = Usage {
     command: Command {
         name: "get",
         about: "Fetch files from a server",
         line: "[OPTIONS] HOST:PORT/PATH... [DEST]",
-        operand: ("HOST:PORT/PATH... [DEST]", "HOST[:PORT]/path of the files, then where they go"),
+        operand: (
+            "HOST:PORT/PATH... [DEST]",
+            "HOST[:PORT]/path of the files, where * ? [a-z] in names, quoted, match several; then where they go",
+        ),
         operands: 1..=usize::MAX,
         hints: &[],
         notes: "Examples:
@@ -31,6 +37,8 @@ pub(super) static USAGE: Usage<Args> = Usage {
   filewharf get 127.0.0.1:7070/inbox/photo.jpg copy.jpg
   filewharf get 127.0.0.1:7070/a.txt 127.0.0.1:7070/b.txt folder/
   filewharf get --recursive --update 127.0.0.1:7070/inbox copy
+  filewharf get '127.0.0.1:7070/logs/*.gz' .
+  filewharf get -r --include '*/' --include '*.jpg' --exclude '*' 127.0.0.1:7070/inbox pictures
   filewharf get 127.0.0.1:7070/backup/folder.tar - | tar x
 
 The last argument is DEST unless it looks like HOST:PORT/path. DEST is the copy itself, whether it
@@ -55,6 +63,10 @@ ended by Ctrl-C.",
                 .or('r'),
                 UPDATE,
                 CHECKSUM,
+                NO_CLOBBER,
+                EXCLUDE,
+                INCLUDE,
+                DRY_RUN,
                 PARALLEL,
                 QUIET,
             ],
@@ -67,7 +79,7 @@ ended by Ctrl-C.",
 #[derive(Debug)]
 enum Destination {
     /// Into this directory, under their names.
-    Into(Arc<Dir>),
+    Into(Arc<Base>),
     /// The only file becomes this one.
     As(PathBuf),
 }
@@ -86,7 +98,39 @@ enum Local {
     /// Given by the user: links are followed to devices and pipes.
     Named(PathBuf),
     /// It may come from the server: no link under `base` is followed.
-    Under { base: Arc<Dir>, dir: String, name: String },
+    Under { base: Arc<Base>, dir: String, name: String },
+}
+
+/// The directory that takes what comes.
+#[derive(Debug)]
+struct Base {
+    path: PathBuf,
+    /// `None` in a plan, for one that is missing.
+    dir: Option<Dir>,
+}
+
+impl Base {
+    /// Opens a directory; makes one that is missing, but not for a plan.
+    fn open(path: &Path, dry_run: bool) -> io::Result<Arc<Self>> {
+        let dir = match dry_run {
+            true => Dir::open(path).ok(),
+            false => {
+                fs::create_dir_all(path)?;
+                Some(Dir::open(path)?)
+            }
+        };
+        Ok(Arc::new(Self { path: path.to_owned(), dir }))
+    }
+
+    /// A directory in it, which is made if missing.
+    fn make(&self, names: &str) -> io::Result<Dir> {
+        self.dir.as_ref().ok_or(io::ErrorKind::NotFound)?.make(names)
+    }
+
+    /// A directory in it, if it is there.
+    fn find(&self, names: &str) -> io::Result<Dir> {
+        self.dir.as_ref().ok_or(io::ErrorKind::NotFound)?.find(names)
+    }
 }
 
 const IS_DIR: &str = "is a folder; use --recursive";
@@ -96,14 +140,23 @@ const DEFERRED_MAX: usize = 10_000;
 pub(super) fn run(args: &Args) -> Result<bool, UsageError> {
     let (remotes, dest) = parse_operands(args.operands.clone())?;
     if dest.as_os_str() == "-" {
-        return to_stdout(args, &remotes);
+        return to_stdout(args, remotes);
     }
-    let dest = match remotes.len() > 1 || is_dir_by_name(&dest) {
-        true => Destination::Into(open_dir(&dest).map_err(|error| UsageError(format!("{}: {error}", dest.display())))?),
+    let run = Run::new(args, Some(Transfer::Files))?;
+    let several = remotes.len() > 1;
+    let mut worker = Worker::new(&run);
+    let (remotes, had_pattern) = expand(&mut worker, remotes);
+    let dest = match several || had_pattern || is_dir_by_name(&dest) {
+        true => match Base::open(&dest, run.dry_run) {
+            Ok(base) => Destination::Into(base),
+            Err(error) => {
+                run.reporter.failed_text(format!("{}: {error}", dest.display()));
+                return Ok(run.reporter.finish());
+            }
+        },
         false => Destination::As(dest),
     };
-    let run = Run::new(args, Some(Transfer::Files))?;
-    let mut walk = Walk { worker: Worker::new(&run), recursive: args.recursive, deferred: Vec::new() };
+    let mut walk = Walk { worker, recursive: args.recursive, deferred: Vec::new() };
     pool::run(&run, |submit| remotes.iter().for_each(|remote| walk.argument(remote, &dest, submit)), download);
     // Their names may be those of parts that were in use until now. The shorter comes first: its
     // own part may have the name of a longer.
@@ -113,7 +166,7 @@ pub(super) fn run(args: &Args) -> Result<bool, UsageError> {
     Ok(run.reporter.finish())
 }
 
-fn to_stdout(args: &Args, remotes: &[RemotePath]) -> Result<bool, UsageError> {
+pub(super) fn to_stdout(args: &Args, remotes: Vec<RemotePath>) -> Result<bool, UsageError> {
     if args.recursive {
         return Err(UsageError("a folder cannot go to standard output".to_owned()));
     }
@@ -122,9 +175,12 @@ fn to_stdout(args: &Args, remotes: &[RemotePath]) -> Result<bool, UsageError> {
             "standard output (-) has nothing to compare with: no --update, no --checksum".to_owned(),
         ));
     }
+    if args.dry_run {
+        return Err(UsageError("standard output (-) has nothing that changes: no --dry-run".to_owned()));
+    }
     let run = Run::new(args, Some(Transfer::ToStdout))?;
     let mut worker = Worker::new(&run);
-    for remote in remotes {
+    for remote in expand(&mut worker, remotes).0 {
         run.reporter.expect(0);
         let mut progress = run.reporter.start(&remote.path, 0);
         let mut out = io::stdout().lock();
@@ -149,12 +205,6 @@ fn parse_operands(mut operands: Vec<PathBuf>) -> Result<(Vec<RemotePath>, PathBu
 /// True for a path that is a directory whatever exists: one that ends in a slash, `.` or `..`.
 fn is_dir_by_name(path: &Path) -> bool {
     matches!(path.as_os_str().as_encoded_bytes().rsplit(|byte| *byte == b'/').next(), Some(b"" | b"." | b".."))
-}
-
-/// Opens a directory, which is made if missing.
-fn open_dir(path: &Path) -> io::Result<Arc<Dir>> {
-    fs::create_dir_all(path)?;
-    Dir::open(path).map(Arc::new)
 }
 
 /// Finds what is to be downloaded.
@@ -184,17 +234,22 @@ impl Walk<'_> {
     /// A file or directory of the command line.
     fn argument(&mut self, remote: &RemotePath, dest: &Destination, submit: &mut dyn FnMut(Job)) {
         let mut entry = None;
-        let update = self.worker.run.update;
-        if self.recursive || update.is_some() {
+        let (run, update) = (self.worker.run, self.worker.run.update);
+        if self.recursive || update.is_some() || run.dry_run {
             let digest = update.is_some_and(Equality::needs_digest);
             let found = self.worker.run_on(&remote.address, |client| client.stat_with(&remote.path, digest));
             let Some(found) = found else { return };
             entry = Some(found);
         }
-        if self.recursive && entry.as_ref().is_some_and(|entry| entry.dir) {
+        let is_dir = entry.as_ref().is_some_and(|entry| entry.dir);
+        // A directory is what the patterns are about, and always taken.
+        if !is_dir && !run.filter.takes(remote.name().unwrap_or_default(), None, false) {
+            return;
+        }
+        if self.recursive && is_dir {
             let (base, name) = match dest {
                 Destination::Into(base) => (Arc::clone(base), remote.name().unwrap_or_default()),
-                Destination::As(local) => match open_dir(local) {
+                Destination::As(local) => match Base::open(local, run.dry_run) {
                     Ok(dir) => (dir, ""),
                     Err(error) => return self.failed(local.display(), error),
                 },
@@ -208,7 +263,7 @@ impl Walk<'_> {
             }
             (Destination::Into(_), None) => return self.failed(remote, IS_DIR),
         };
-        if remote.path.ends_with('/') {
+        if is_dir || remote.path.ends_with('/') {
             return self.failed(remote, IS_DIR);
         }
         self.file(Job { remote: remote.clone(), local, entry }, submit);
@@ -216,9 +271,11 @@ impl Walk<'_> {
 
     /// A directory with all its content, to `name` under `base`. Entries are submitted as the pages come; of each
     /// directory on the way down one page is held, so that memory is bounded whatever the server sends.
-    fn dir(&mut self, remote: &RemotePath, base: &Arc<Dir>, name: &str, submit: &mut dyn FnMut(Job)) {
+    fn dir(&mut self, remote: &RemotePath, base: &Arc<Base>, name: &str, submit: &mut dyn FnMut(Job)) {
         let root = as_dir(&remote.path);
-        let digests = self.worker.run.update.is_some_and(Equality::needs_digest);
+        let run = self.worker.run;
+        let digests = run.update.is_some_and(Equality::needs_digest);
+        let options = PageOptions { digests, ..PageOptions::default() };
         let mut open_dirs = vec![OpenDir::new(root.clone())];
         while let Some(open_dir) = open_dirs.last_mut() {
             if let Some(dir) = open_dir.dirs.pop() {
@@ -233,22 +290,33 @@ impl Walk<'_> {
             };
             let local = format!("{name}/{}", &open_dir.path[root.len()..]).trim_start_matches('/').to_owned();
             // A directory without files is created too.
-            if after.is_none()
-                && let Err(error) = base.make(&local)
-            {
-                self.failed(printable(&local), error);
-                continue;
+            if after.is_none() {
+                match (base.find(&local), run.dry_run) {
+                    (Err(_), true) => {
+                        run.reporter.say(format!("mkdir {}/", base.path.join(local.trim_end_matches('/')).display()));
+                    }
+                    (_, true) => {}
+                    (_, false) => {
+                        if let Err(error) = base.make(&local) {
+                            self.failed(printable(&local), error);
+                            continue;
+                        }
+                    }
+                }
             }
             let here = |path: String| RemotePath { address: remote.address.clone(), path };
             let page =
-                self.worker.run_on(&remote.address, |client| client.page(&open_dir.path, after.as_deref(), digests));
+                self.worker.run_on(&remote.address, |client| client.page(&open_dir.path, after.as_deref(), options));
             let Some(page) = page else { continue };
             open_dir.next = page.next.map(Some);
+            let below = open_dir.path[root.len()..].to_owned();
             for entry in page.entries {
                 match entry {
                     Ok(entry) if !entry.is_safe() => {
                         let why = format!("the server lists the name {:?}, refused", entry.name);
                         self.failed(here(open_dir.path.clone()), why);
+                    }
+                    Ok(entry) if !run.filter.takes(&entry.name, Some(&format!("{below}{}", entry.name)), entry.dir) => {
                     }
                     Ok(entry) if entry.dir => open_dir.dirs.push(entry.name),
                     Ok(entry) => {
@@ -289,6 +357,16 @@ fn download(worker: &mut Worker<'_>, job: Job) {
     {
         return reporter.unchanged(size);
     }
+    if worker.run.dry_run {
+        match local.path() {
+            path if path.is_dir() => reporter.failed_text(taken(&remote, &local)),
+            path => {
+                reporter.say(format!("get {remote} -> {}", path.display()));
+                reporter.done();
+            }
+        }
+        return;
+    }
     let mut progress = reporter.start(&remote.path, size);
     let result = match &local {
         Local::Named(path) => open_special(path).map(|device| {
@@ -305,7 +383,14 @@ fn download(worker: &mut Worker<'_>, job: Job) {
     match result {
         Ok(Some(Ok(_))) => reporter.done(),
         Ok(Some(Err(error))) if error.kind.code() == Some(409) => reporter.failed_text(format!("{remote}: {IS_DIR}")),
-        Ok(Some(Err(error))) if is_taken_by_dir(&error.kind) => reporter.failed_text(taken(&remote, &local)),
+        Ok(Some(Err(error)))
+            if worker.run.keeps_existing() && has_local_kind(&error.kind, io::ErrorKind::AlreadyExists) =>
+        {
+            reporter.unchanged(size);
+        }
+        Ok(Some(Err(error))) if has_local_kind(&error.kind, io::ErrorKind::IsADirectory) => {
+            reporter.failed_text(taken(&remote, &local));
+        }
         Ok(Some(Err(error))) => worker.fail(&remote.address, &error),
         Ok(None) => {}
         Err(error) if error.kind() == io::ErrorKind::IsADirectory => reporter.failed_text(taken(&remote, &local)),
@@ -317,11 +402,18 @@ fn taken(remote: &RemotePath, local: &Local) -> String {
     format!("{remote}: {local} is a folder here: write {local}/ to put the file into it, or use --recursive")
 }
 
-fn is_taken_by_dir(kind: &ErrorKind) -> bool {
-    matches!(kind, ErrorKind::LocalFile { source, .. } if source.kind() == io::ErrorKind::IsADirectory)
+fn has_local_kind(kind: &ErrorKind, wanted: io::ErrorKind) -> bool {
+    matches!(kind, ErrorKind::LocalFile { source, .. } if source.kind() == wanted)
 }
 
 impl Local {
+    fn path(&self) -> PathBuf {
+        match self {
+            Self::Named(path) => path.clone(),
+            Self::Under { base, dir, name } => base.path.join(dir).join(name),
+        }
+    }
+
     /// True if the file is there already and equal.
     fn has(&self, entry: &Entry, equality: Equality) -> bool {
         match self {
@@ -330,7 +422,7 @@ impl Local {
                 path.file_name().zip(dir.ok()).is_some_and(|(name, dir)| dir.has_equal(name, entry, equality))
             }
             Self::Under { base, dir, name } => {
-                base.make(dir).is_ok_and(|dir| dir.has_equal(OsStr::new(name), entry, equality))
+                base.find(dir).is_ok_and(|dir| dir.has_equal(OsStr::new(name), entry, equality))
             }
         }
     }

@@ -4,10 +4,18 @@
 
 #[cfg(feature = "client")]
 mod args;
+#[cfg(feature = "client")]
+mod cat;
 #[cfg(feature = "serve")]
 mod check;
 #[cfg(feature = "client")]
+mod completions;
+#[cfg(feature = "client")]
 mod credentials;
+#[cfg(feature = "client")]
+mod expand;
+#[cfg(feature = "client")]
+mod filter;
 mod flag;
 #[cfg(feature = "client")]
 mod get;
@@ -15,6 +23,12 @@ mod get;
 mod interrupt;
 #[cfg(feature = "client")]
 mod ls;
+#[cfg(feature = "client")]
+mod man;
+#[cfg(feature = "client")]
+mod mkdir;
+#[cfg(feature = "client")]
+mod mv;
 #[cfg(feature = "serve")]
 mod passwd;
 #[cfg(feature = "client")]
@@ -35,6 +49,8 @@ mod serve;
 mod serve_flags;
 #[cfg(feature = "serve")]
 mod sign;
+#[cfg(feature = "client")]
+mod stat;
 mod usage;
 #[cfg(feature = "client")]
 mod worker;
@@ -48,25 +64,32 @@ use std::process::ExitCode;
 
 use lexopt::{Arg, Parser};
 
-use usage::{Action, ParseError, WRONG_USAGE, describe, row, similar, usage_error};
+#[cfg(feature = "client")]
+use usage::Described;
+use usage::{Action, HelpRow, ParseError, WRONG_USAGE, describe, row, similar, usage_error};
 
 const ABOUT: &str = "A file-transfer server that serves very many file streams from one thread, and its client";
 const USAGE_LINE: &str = "filewharf <COMMAND>";
 
 struct Command {
-    name: &'static str,
-    about: &'static str,
-    help: fn() -> String,
+    usage: &'static usage::Command,
+    rows: fn() -> Vec<HelpRow>,
     parse: fn(&mut Parser) -> Result<Action, ParseError>,
+}
+
+impl Command {
+    fn help(&self) -> String {
+        self.usage.help(&(self.rows)())
+    }
 }
 
 macro_rules! command {
     ($usage:expr, $parse:expr) => {
-        Command { name: $usage.command.name, about: $usage.command.about, help: || $usage.help(), parse: $parse }
+        Command { usage: &$usage.command, rows: || $usage.rows(), parse: $parse }
     };
 }
 
-const COMMANDS: &[Command] = &[
+static COMMANDS: &[Command] = &[
     #[cfg(feature = "serve")]
     command!(serve_flags::USAGE, serve::parse),
     #[cfg(feature = "serve")]
@@ -82,8 +105,42 @@ const COMMANDS: &[Command] = &[
     #[cfg(feature = "client")]
     command!(ls::USAGE, |words| args::parse(&ls::USAGE, words, ls::run)),
     #[cfg(feature = "client")]
+    command!(cat::USAGE, |words| args::parse(&cat::USAGE, words, cat::run)),
+    #[cfg(feature = "client")]
+    command!(stat::USAGE, |words| args::parse(&stat::USAGE, words, stat::run)),
+    #[cfg(feature = "client")]
+    command!(mkdir::USAGE, |words| args::parse(&mkdir::USAGE, words, mkdir::run)),
+    #[cfg(feature = "client")]
+    command!(mv::USAGE, |words| args::parse(&mv::USAGE, words, mv::run)),
+    #[cfg(feature = "client")]
     command!(rm::USAGE, |words| args::parse(&rm::USAGE, words, rm::run)),
+    #[cfg(feature = "client")]
+    command!(completions::USAGE, parse_completions),
+    #[cfg(feature = "client")]
+    command!(man::USAGE, parse_man),
 ];
+
+/// All commands, for texts about them.
+#[cfg(feature = "client")]
+fn described() -> Vec<Described> {
+    COMMANDS.iter().map(|command| Described { command: command.usage, rows: (command.rows)() }).collect()
+}
+
+#[cfg(feature = "client")]
+fn parse_completions(words: &mut Parser) -> Result<Action, ParseError> {
+    let ((), operands) = completions::USAGE.parse(words)?;
+    let shell = operands[0].to_string_lossy().into_owned();
+    match completions::script(&shell, &described()) {
+        Some(script) => Ok(Box::new(move || usage::print(Ok(script)))),
+        None => Err(completions::USAGE.command.error(&format!("'{shell}' is none of bash, zsh and fish"))),
+    }
+}
+
+#[cfg(feature = "client")]
+fn parse_man(words: &mut Parser) -> Result<Action, ParseError> {
+    man::USAGE.parse(words)?;
+    Ok(Box::new(|| usage::print(Ok(man::page(ABOUT, &described())))))
+}
 
 /// Runs the command that the arguments of the program name.
 pub fn run(words: impl Iterator<Item = OsString> + 'static) -> ExitCode {
@@ -116,7 +173,7 @@ fn parse(words: &mut Parser) -> Result<Action, ParseError> {
     if name == "help" {
         return Err(match words.next() {
             Ok(Some(Arg::Value(name))) => {
-                find(&name.to_string_lossy()).map_or_else(|error| error, |command| ParseError::Help((command.help)()))
+                find(&name.to_string_lossy()).map_or_else(|error| error, |command| ParseError::Help(command.help()))
             }
             _ => ParseError::Help(help()),
         });
@@ -125,8 +182,8 @@ fn parse(words: &mut Parser) -> Result<Action, ParseError> {
 }
 
 fn find(name: &str) -> Result<&'static Command, ParseError> {
-    COMMANDS.iter().find(|command| command.name == name).ok_or_else(|| {
-        let tip = similar(name, COMMANDS.iter().map(|command| command.name.to_owned()));
+    COMMANDS.iter().find(|command| command.usage.name == name).ok_or_else(|| {
+        let tip = similar(name, COMMANDS.iter().map(|command| command.usage.name.to_owned()));
         let tip = tip.map(|known| format!("a similar subcommand exists: '{known}'")).or_else(|| serve_tip(name));
         let tip = tip.map(|tip| format!("\n\n  tip: {tip}")).unwrap_or_default();
         usage_error(&format!("unrecognized subcommand '{name}'{tip}"), USAGE_LINE)
@@ -146,8 +203,8 @@ fn unexpected(flag: &str) -> ParseError {
 /// The help text of the program as a whole.
 fn help() -> String {
     let mut text = format!("{ABOUT}\n\nUsage: {USAGE_LINE}\n\nCommands:\n");
-    for Command { name, about, .. } in COMMANDS {
-        row(&mut text, name, about);
+    for Command { usage, .. } in COMMANDS {
+        row(&mut text, usage.name, usage.about);
     }
     row(&mut text, "help [COMMAND]", "Print this message or the help of a command");
     text.push_str("\nOptions:\n");

@@ -8,14 +8,17 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use super::args::{self, Args, CHECKSUM, CONNECTION, PARALLEL, QUIET, UPDATE, UsageError};
+use super::args::{
+    self, Args, CHECKSUM, CONNECTION, DRY_RUN, EXCLUDE, INCLUDE, NO_CLOBBER, PARALLEL, QUIET, UPDATE, UsageError,
+    shell_word,
+};
 use super::flag::{Flag, Value::*};
 use super::pool;
 use super::remote_dir::{Known, RemoteDir};
 use super::reporter::Transfer;
 use super::usage::{Command, Usage};
 use super::worker::{Run, Worker};
-use crate::client::{Address, ClientError, as_dir};
+use crate::client::{Address, Client, ClientError, Equality, ErrorKind, as_dir};
 use crate::wire::key;
 
 pub(super) static USAGE: Usage<Args> = Usage {
@@ -36,6 +39,7 @@ pub(super) static USAGE: Usage<Args> = Usage {
   filewharf put --recursive --update folder 127.0.0.1:7070
   filewharf put photo.jpg 127.0.0.1:7070/inbox/renamed.jpg
   filewharf put --recursive folder 127.0.0.1:7070/inbox/copy
+  filewharf put --recursive --exclude '*.o' --exclude target/ folder 127.0.0.1:7070
   tar c folder | filewharf put - 127.0.0.1:7070/backup/folder.tar
 
 HOST/PATH is the copy itself, whether it exists or not: of a folder, its content goes into PATH.
@@ -67,6 +71,10 @@ something failed, 2: wrong usage, 130: ended by Ctrl-C.",
                 .or('r'),
                 UPDATE,
                 CHECKSUM,
+                NO_CLOBBER,
+                EXCLUDE,
+                INCLUDE,
+                DRY_RUN,
                 PARALLEL,
                 QUIET,
             ],
@@ -103,7 +111,7 @@ pub(super) fn run(args: &Args) -> Result<bool, UsageError> {
         let why = "standard input (-) goes alone, and needs --name NAME or HOST:PORT/folder/name";
         return Err(UsageError(why.to_owned()));
     }
-    if takes_stdin && args.update.is_some() {
+    if takes_stdin && args.update.is_some_and(|equality| equality != Equality::Name) {
         return Err(UsageError(
             "standard input (-) cannot be compared with a file: no --update, no --checksum".to_owned(),
         ));
@@ -122,10 +130,17 @@ pub(super) fn run(args: &Args) -> Result<bool, UsageError> {
     if takes_stdin {
         run.reporter.expect(0);
         let path = format!("{dir}{}", name.unwrap_or_default());
+        if run.dry_run {
+            run.reporter.say(format!("put - -> {}{path}", target.address));
+            return Ok(run.reporter.finish());
+        }
         let mut progress = run.reporter.start(&path, 0);
-        let mut stdin = io::stdin().lock();
-        Worker::new(&run)
-            .complete_on(&target.address, |client| client.put(&path, &mut stdin, None, None, &mut progress));
+        let (mut stdin, mut worker) = (io::stdin().lock(), Worker::new(&run));
+        match worker.try_on(&target.address, |client| client.put(&path, &mut stdin, None, None, &mut progress)) {
+            Some(Ok(_)) => run.reporter.done(),
+            Some(Err(error)) => failed(&mut worker, &target.address, &error, 0),
+            None => {}
+        }
     } else {
         pool::run(
             &run,
@@ -174,8 +189,14 @@ impl Walk<'_> {
             (None, Some(None)) => return self.failed(file, "its name is not UTF-8; use --name"),
             (None, None) => dir.trim_end_matches('/').to_owned(),
         };
+        // A directory is what the patterns are about, and always taken.
+        let own_name = file.file_name().and_then(OsStr::to_str).unwrap_or_default();
+        if !file.is_dir() && !self.worker.run.filter.takes(own_name, None, false) {
+            return;
+        }
         if let Some(dir) = self.entry(file, path, true, Known::Unknown) {
-            self.dir(dir);
+            let source_len = dir.path.len();
+            self.dir(dir, source_len);
         }
     }
 
@@ -208,8 +229,9 @@ impl Walk<'_> {
         None
     }
 
-    /// The content of a directory. Its directories come last, when nothing of its listing is held any more.
-    fn dir(&mut self, dir: LocalDir) {
+    /// The content of a directory. Its directories come last, when nothing of its listing is held any more. `source_len` is
+    /// the length of the path of the argument, below which the paths of patterns begin.
+    fn dir(&mut self, dir: LocalDir, source_len: usize) {
         let LocalDir { local, path, id, known } = dir;
         if let Err(failure) = key::absolute(&as_dir(&path)) {
             return self.failed(&local, failure);
@@ -220,18 +242,24 @@ impl Walk<'_> {
         };
         self.ancestors.push(id);
         let is_there = matches!(&known, Known::Present(entry) if entry.dir);
-        let mut remote = match (self.worker.run.update, known) {
+        // A plan says what is in the way, too.
+        let equality = self.worker.run.update.or(self.worker.run.dry_run.then_some(Equality::Name));
+        let mut remote = match (equality, known) {
             (None, _) => RemoteDir::unknown(),
             (Some(_), Known::Absent) => RemoteDir::absent(),
             (Some(equality), _) => RemoteDir::list(&mut self.worker, self.address, &as_dir(&path), equality),
         };
         let (mut is_empty, mut dirs) = (true, Vec::new());
         for entry in entries {
-            is_empty = false;
             match entry {
                 Ok(entry) => match entry.file_name().to_str() {
                     Some(name) => {
-                        dirs.extend(self.entry(&entry.path(), format!("{path}/{name}"), false, remote.take(name)));
+                        let path = format!("{path}/{name}");
+                        let is_dir = entry.path().is_dir();
+                        if self.worker.run.filter.takes(name, Some(&path[source_len + 1..]), is_dir) {
+                            is_empty = false;
+                            dirs.extend(self.entry(&entry.path(), path, false, remote.take(name)));
+                        }
                     }
                     None => self.failed(&entry.path(), "its name is not UTF-8"),
                 },
@@ -240,7 +268,7 @@ impl Walk<'_> {
         }
         drop(remote);
         for dir in dirs {
-            self.dir(dir);
+            self.dir(dir, source_len);
         }
         self.ancestors.pop();
         if is_empty && !is_there && !path.is_empty() {
@@ -260,20 +288,33 @@ fn send(worker: &mut Worker<'_>, address: &Address, job: Job) {
             let mut progress = worker.run.reporter.start(&local.to_string_lossy(), size);
             // A pipe would be read by the comparison.
             let equality = worker.run.update.filter(|_| fs::metadata(&local).is_ok_and(|local| local.is_file()));
+            let is_planned = worker.run.dry_run;
             let sent = worker.try_on(address, |client| {
                 let is_there = match (equality, &known) {
                     (None, _) | (Some(_), Known::Absent) => false,
                     (Some(equality), Known::Present(entry)) => client.has_listed(&path, entry, &local, equality)?,
                     (Some(equality), Known::Unknown) => client.has_file(&path, &local, equality)?,
                 };
-                if is_there { Ok(None) } else { client.put_file(&path, &local, &mut progress).map(Some) }
+                match (is_there, is_planned) {
+                    (true, _) => Ok(Outcome::Unchanged),
+                    (false, true) => plan(client, &path, known).map(|()| Outcome::Planned),
+                    (false, false) => client.put_file(&path, &local, &mut progress).map(|_| Outcome::Sent),
+                }
             });
             match sent {
-                Some(Ok(Some(_))) => worker.run.reporter.done(),
-                Some(Ok(None)) => worker.run.reporter.unchanged(size),
-                Some(Err(error)) => failed(worker, address, &error),
+                Some(Ok(Outcome::Sent)) => worker.run.reporter.done(),
+                Some(Ok(Outcome::Unchanged)) => worker.run.reporter.unchanged(size),
+                Some(Ok(Outcome::Planned)) => {
+                    worker.run.reporter.say(format!("put {} -> {address}{path}", local.display()));
+                    worker.run.reporter.done();
+                }
+                Some(Err(error)) => failed(worker, address, &error, size),
                 None => {}
             }
+        }
+        Job::Dir { path } if worker.run.dry_run => {
+            worker.run.reporter.say(format!("mkdir {address}{path}/"));
+            worker.run.reporter.done();
         }
         Job::Dir { path } => {
             worker.complete_on(address, |client| match client.mkdir(&path) {
@@ -287,15 +328,46 @@ fn send(worker: &mut Worker<'_>, address: &Address, job: Job) {
     }
 }
 
+/// What became of a file.
+enum Outcome {
+    Sent,
+    Unchanged,
+    Planned,
+}
+
+/// Fails where an upload would: with a directory in the way.
+fn plan(client: &mut Client, path: &str, known: Known) -> Result<(), ClientError> {
+    let entry = match known {
+        Known::Present(entry) => Some(entry),
+        Known::Absent => None,
+        Known::Unknown => match client.stat(path) {
+            Ok(entry) => Some(entry),
+            Err(error) if error.kind.code() == Some(404) => None,
+            Err(error) => return Err(error),
+        },
+    };
+    match entry.is_some_and(|entry| entry.dir) {
+        true => Err(ErrorKind::Refused { code: 409, message: "a folder has that name".to_owned(), retry_after: None }
+            .at(client.address(), path)),
+        false => Ok(()),
+    }
+}
+
 /// Reports a failure; for a file with a directory in its way, with the target that puts it into that.
-fn failed(worker: &mut Worker<'_>, address: &Address, error: &ClientError) {
+fn failed(worker: &mut Worker<'_>, address: &Address, error: &ClientError, size: u64) {
+    if worker.run.keeps_existing() && error.kind.code() == Some(412) {
+        return worker.run.reporter.unchanged(size);
+    }
     let path = error.path.as_str();
     let is_dir = error.kind.code() == Some(409)
         && matches!(worker.try_on(address, |client| client.stat(path)), Some(Ok(entry)) if entry.dir);
     match is_dir {
         true => {
             let why = "is a folder; to put the file into it, write";
-            worker.run.reporter.failed_text(format!("{address}{path}: {why} {address}{path}/"));
+            worker
+                .run
+                .reporter
+                .failed_text(format!("{address}{path}: {why} {}", shell_word(&format!("{address}{path}/"))));
         }
         false => worker.fail(address, error),
     }

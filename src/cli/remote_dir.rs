@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::worker::Worker;
-use crate::client::{Address, Entry, Equality};
+use crate::client::{Address, Entry, Equality, PageOptions};
 
 /// Most entries that are held; files after them are asked for one by one.
 const ENTRIES_MAX: usize = 100_000;
@@ -40,7 +40,8 @@ impl RemoteDir {
     pub(super) fn list(worker: &mut Worker<'_>, address: &Address, path: &str, equality: Equality) -> Self {
         let (mut dir, mut after) = (Self::unknown(), None);
         while dir.entries.len() < ENTRIES_MAX && worker.run.can_use(address) {
-            let page = worker.try_on(address, |client| client.page(path, after.as_deref(), equality.needs_digest()));
+            let options = PageOptions { digests: equality.needs_digest(), ..PageOptions::default() };
+            let page = worker.try_on(address, |client| client.page(path, after.as_deref(), options));
             match page {
                 Some(Ok(page)) => {
                     let entries = page.entries.into_iter().filter_map(Result::ok);

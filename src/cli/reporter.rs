@@ -159,6 +159,13 @@ impl Reporter {
         }
     }
 
+    /// Prints a line of the result on standard output. That it is closed is no failure.
+    pub(super) fn say(&self, text: impl Display) {
+        self.bar.suspend(|| {
+            let _ = writeln!(io::stdout().lock(), "{}", printable(&text.to_string()));
+        });
+    }
+
     pub(super) fn failed_text(&self, text: impl Display) {
         self.counts().failed += 1;
         self.bar.suspend(|| print_line(&text.to_string()));

@@ -1,11 +1,14 @@
 //! The client's commands as they are typed, against the server for tests.
 
+mod managed;
+
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
+use super::ls::{Depth, Form};
 use super::*;
 use crate::client::fake::Fake;
 use crate::client::{Address, Client};
@@ -50,8 +53,8 @@ fn contents(dir: &Path) -> Vec<String> {
 
 #[test]
 fn every_help_has_examples_that_work_and_fits_the_screen() {
-    for Command { name, help, .. } in COMMANDS {
-        let help = help();
+    for command in COMMANDS {
+        let (name, help) = (command.usage.name, command.help());
         assert!(help.to_lowercase().contains("example"), "{name}");
         assert!(help.lines().all(|line| line.len() <= 100), "{help}");
         // Paragraphs are filled: a line ends where the next word would not fit.
@@ -61,7 +64,7 @@ fn every_help_has_examples_that_work_and_fits_the_screen() {
             let is_filled = pair[0].len() + 1 + next.len() > 90;
             assert!(is_filled || !is_text(pair[0]) || !is_text(pair[1]), "{name}: {pair:#?}");
         }
-        for example in help.split(['\n', '|']).filter_map(|part| part.trim().strip_prefix("filewharf ")) {
+        for example in help.split(['\n', '|', '>']).filter_map(|part| part.trim().strip_prefix("filewharf ")) {
             assert!(typed(example.split(' ')).is_ok(), "{example}");
         }
         assert!(matches!(typed(["help", name].into_iter()), Err(ParseError::Help(text)) if text == help));
@@ -83,10 +86,9 @@ fn wrong_usage_has_its_own_exit_code() {
         "put a --name .. 127.0.0.1:1/",
         "get :1/a",
         "get 127.0.0.1:1/a/../b",
-        "get 127.0.0.1:1/a 127.0.0.1:1/b /dev/null/all",
         "get -r 127.0.0.1:1/a -",
         "ls",
-        "ls http://127.0.0.1:1/",
+        "ls ftp://127.0.0.1:1/",
         "rm",
         "rm 127.0.0.1:1/a --parallel 33",
         "rm 127.0.0.1:1/a --timeout 0",
@@ -268,7 +270,7 @@ fn a_listing_shows_directories_and_single_files() {
         ("/d/f 1", "5\t2001-09-09T01:46:40Z\tf 1\n"),
     ] {
         let mut out = Vec::new();
-        ls::list(&mut client, path, false, &mut out).expect("a listing");
+        ls::list(&mut client, path, Depth::Level, Form::Tabs, &mut out).expect("a listing");
         assert_eq!(String::from_utf8_lossy(&out), want);
     }
     assert_end(&format!("ls {}/missing", fake.address), FAILED);
@@ -340,7 +342,8 @@ fn a_file_from_before_1970_is_sent_listed_and_fetched_with_its_time_and_only_onc
     let fetched = fs::metadata(to.join("d/f")).and_then(|file| file.modified()).expect("a time");
     assert_eq!(fetched, SystemTime::UNIX_EPOCH - Duration::from_secs(2));
     let mut out = Vec::new();
-    ls::list(&mut Client::connect(&fake.address, Fake::options()).expect("up"), "/d", false, &mut out).expect("listed");
+    let mut client = Client::connect(&fake.address, Fake::options()).expect("up");
+    ls::list(&mut client, "/d", Depth::Level, Form::Tabs, &mut out).expect("listed");
     assert_eq!(String::from_utf8_lossy(&out), "1\t1969-12-31T23:59:58Z\tf\n");
 }
 

@@ -55,7 +55,14 @@ pub(super) struct Command {
 }
 
 /// A flag in the help: the heading of its group, how it is written, and its default.
-type HelpRow = (&'static str, &'static Syntax, Option<String>);
+pub(super) type HelpRow = (&'static str, &'static Syntax, Option<String>);
+
+/// A command with its flags, for texts about all commands.
+#[cfg(feature = "client")]
+pub(super) struct Described {
+    pub(super) command: &'static Command,
+    pub(super) rows: Vec<HelpRow>,
+}
 
 impl<A: Default> Usage<A> {
     /// Parses the arguments after the name of the command: what flags set, and the operands.
@@ -76,12 +83,17 @@ impl<A: Default> Usage<A> {
 
     /// The text for `--help`.
     pub(super) fn help(&self) -> String {
+        self.command.help(&self.rows())
+    }
+
+    /// All flags, with their defaults.
+    pub(super) fn rows(&self) -> Vec<HelpRow> {
         let mut defaults = A::default();
         let mut rows: Vec<HelpRow> = Vec::new();
         for (heading, flags) in self.flags {
             rows.extend(flags.iter().map(|flag| (*heading, &flag.syntax, flag.value.shown(&mut defaults))));
         }
-        self.command.help(&rows)
+        rows
     }
 }
 
@@ -148,9 +160,12 @@ impl Command {
         usage_error(why, &format!("filewharf {} {}", self.name, self.line))
     }
 
-    fn help(&self, rows: &[HelpRow]) -> String {
-        let mut text = format!("{}\n\nUsage: filewharf {} {}\n\nArguments:\n", self.about, self.name, self.line);
-        row(&mut text, self.operand.0, self.operand.1);
+    pub(super) fn help(&self, rows: &[HelpRow]) -> String {
+        let mut text = format!("{}\n\nUsage: filewharf {} {}\n", self.about, self.name, self.line);
+        if *self.operands.end() > 0 {
+            text.push_str("\nArguments:\n");
+            row(&mut text, self.operand.0, self.operand.1);
+        }
         let mut above = "";
         for (heading, flag, default) in rows {
             if *heading != above {
@@ -184,7 +199,6 @@ pub(super) fn describe(error: Error) -> String {
 }
 
 /// Prints what a command found out, or why it could not, and says with which code the program ends.
-#[cfg(feature = "serve")]
 pub(super) fn print(result: Result<String, String>) -> ExitCode {
     use std::io::Write as _;
 

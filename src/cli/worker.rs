@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::args::{Args, UsageError};
 use super::credentials;
+use super::filter::Filter;
 use super::interrupt;
 use super::reporter::{Reporter, Transfer};
 use crate::client::{Address, Client, ClientError, Equality, Options, Tls};
@@ -31,6 +32,8 @@ pub(super) struct Run {
     pub(super) parallel: usize,
     pub(super) reporter: Reporter,
     pub(super) update: Option<Equality>,
+    pub(super) dry_run: bool,
+    pub(super) filter: Filter,
     servers: Mutex<HashMap<Address, Server>>,
 }
 
@@ -38,10 +41,11 @@ impl Run {
     /// `transfer`: what content the command transfers, if any.
     pub(super) fn new(args: &Args, transfer: Option<Transfer>) -> Result<Self, UsageError> {
         let tls = Tls::new(args.tls.clone());
-        if args.operands.iter().any(|operand| operand.to_string_lossy().starts_with("tls://")) {
+        if args.names_tls() {
             tls.load().map_err(|error| UsageError(error.to_string()))?;
         }
         let credentials = credentials::find(args)?;
+        let transfer = transfer.filter(|_| !args.dry_run);
         let reporter = Reporter::new(args.quiet, transfer);
         let (user, token, warning) =
             credentials.map_or((None, None, None), |found| (found.user, Some(found.secret), found.warning));
@@ -59,6 +63,7 @@ impl Run {
             retry_for: args.retry_for.unwrap_or(defaults.retry_for),
             on_retry: reporter.on_retry(),
             state_dir: state_dir(),
+            overwrite: args.update != Some(Equality::Name),
             ..defaults
         };
         if let Some(transfer) = transfer
@@ -66,12 +71,19 @@ impl Run {
         {
             reporter.warn(format!("Ctrl-C will end this without a word: {error}"));
         }
-        let (parallel, update) = (usize::from(args.parallel), args.update);
+        // A plan has the order in which it was found.
+        let parallel = if args.dry_run { 1 } else { usize::from(args.parallel) };
+        let (update, dry_run, filter) = (args.update, args.dry_run, args.filter.clone());
         let retry_for_reached = match (args.retry_for, transfer) {
             (None, Some(_)) => RETRY_FOR_REACHED,
             _ => options.retry_for,
         };
-        Ok(Self { options, retry_for_reached, parallel, reporter, update, servers: Mutex::default() })
+        Ok(Self { options, retry_for_reached, parallel, reporter, update, dry_run, filter, servers: Mutex::default() })
+    }
+
+    /// True if what is there is left as it is.
+    pub(super) fn keeps_existing(&self) -> bool {
+        self.update == Some(Equality::Name)
     }
 
     /// False for a server of which nothing can be expected any more.

@@ -1,15 +1,32 @@
-//! `HOST:PORT/path`, perhaps with `tls://` before it: the address of a server and a path on it. Names are resolved when
+//! `HOST:PORT/path`, perhaps with a scheme before it: the address of a server and a path on it. Names are resolved when
 //! a connection is opened.
 
 use std::fmt;
 
 use crate::error::WITHOUT_TLS;
-use crate::wire::key;
+use crate::wire::{key, percent};
 
 /// The port if none is given.
 pub const DEFAULT_PORT: u16 = 7070;
 /// What stands before the address of a server with TLS.
 const TLS_SCHEME: &str = "tls://";
+
+/// What stands before an address.
+struct Scheme {
+    text: &'static str,
+    tls: bool,
+    port: u16,
+    /// The path is percent-encoded, as in the address that a browser shows. The protocol is `line` all the same.
+    is_url: bool,
+}
+
+const SCHEMES: [Scheme; 4] = [
+    Scheme { text: TLS_SCHEME, tls: true, port: DEFAULT_PORT, is_url: false },
+    Scheme { text: "https://", tls: true, port: 443, is_url: true },
+    Scheme { text: "http://", tls: false, port: 80, is_url: true },
+    // None.
+    Scheme { text: "", tls: false, port: DEFAULT_PORT, is_url: false },
+];
 
 /// The address of a server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -33,7 +50,8 @@ impl fmt::Display for Address {
     }
 }
 
-/// A file or directory on a server, as `[tls://]HOST[:PORT][/path]`.
+/// A file or directory on a server, as `[tls://]HOST[:PORT][/path]`, or with `http://` or `https://` and a percent-encoded
+/// path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemotePath {
     /// The server.
@@ -46,9 +64,11 @@ pub struct RemotePath {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ParseError {
-    /// It begins with another scheme than `tls://`, such as `http://`.
+    /// It begins with another scheme than `tls://`, `http://` and `https://`.
     Scheme,
-    /// It begins with `tls://`, and this build has no TLS.
+    /// The path of a URL is not percent-encoded UTF-8, or a query or fragment follows it.
+    Url,
+    /// It begins with `tls://` or `https://`, and this build has no TLS.
     NoTls,
     /// It does not begin with `HOST` or `HOST:PORT`.
     Syntax,
@@ -66,9 +86,10 @@ pub enum ParseError {
 }
 
 impl RemotePath {
-    /// Parses `[tls://]HOST[:PORT][/path]`.
+    /// Parses `[tls://]HOST[:PORT][/path]`. After `http://` the port is 80 if there is none, after `https://` 443.
     pub fn parse(text: &str) -> Result<Self, ParseError> {
-        let (tls, text) = split_scheme(text);
+        let (scheme, text) = split_scheme(text);
+        let tls = scheme.tls;
         if tls && !cfg!(feature = "tls") {
             return Err(ParseError::NoTls);
         }
@@ -80,7 +101,7 @@ impl RemotePath {
         if host.contains('@') {
             return Err(ParseError::User);
         }
-        let port = port.map_or(Ok(DEFAULT_PORT), |port| match port.parse() {
+        let port = port.map_or(Ok(scheme.port), |port| match port.parse() {
             _ if !port.bytes().any(|byte| byte.is_ascii_digit()) => {
                 let host = authority.strip_suffix(port).and_then(|host| host.strip_suffix(':')).unwrap_or(host);
                 let slash = if port.is_empty() { "" } else { "/" };
@@ -90,17 +111,23 @@ impl RemotePath {
             Ok(port) => Ok(port),
         })?;
         let path = if path.is_empty() { "/" } else { path };
-        key::absolute(path).map_err(|failure| ParseError::Path(failure.words()))?;
-        Ok(Self { address: Address { host: host.to_owned(), port, tls }, path: path.to_owned() })
+        let path = if scheme.is_url { decoded(path).ok_or(ParseError::Url)? } else { path.to_owned() };
+        key::absolute(&path).map_err(|failure| ParseError::Path(failure.words()))?;
+        Ok(Self { address: Address { host: host.to_owned(), port, tls }, path })
     }
 
     /// True for a text with a scheme, or with a host and a port, which is not taken for a local file.
     pub fn is_explicit(text: &str) -> bool {
-        let (tls, text) = split_scheme(text);
+        let (scheme, text) = split_scheme(text);
         let authority = text.split('/').next().unwrap_or(text);
         let is_number =
             |port: &str| !port.is_empty() && port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit());
-        tls || matches!(split(authority), Some((_, Some(port))) if is_number(port))
+        !scheme.text.is_empty() || matches!(split(authority), Some((_, Some(port))) if is_number(port))
+    }
+
+    /// True for a text with a scheme that stands for TLS.
+    pub(crate) fn is_tls(text: &str) -> bool {
+        split_scheme(text).0.tls
     }
 
     /// The last component, `None` for the root.
@@ -118,7 +145,11 @@ impl fmt::Display for RemotePath {
 impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Scheme => f.write_str("write HOST:PORT/path, or tls://HOST:PORT/path; there is no other scheme"),
+            Self::Scheme => f.write_str("write HOST:PORT/path, or tls://, http:// or https:// before it"),
+            Self::Url => f.write_str(
+                "the path of an address with http:// is percent-encoded and nothing follows it: write %25 for %, %3F for ?, \
+                 %23 for #",
+            ),
             Self::NoTls => f.write_str(WITHOUT_TLS),
             Self::Syntax => {
                 f.write_str("write HOST:PORT/path, for example 127.0.0.1:7070/folder/ or [::1]:7070/folder/")
@@ -133,9 +164,15 @@ impl fmt::Display for ParseError {
 
 impl std::error::Error for ParseError {}
 
-/// Splits off `tls://`: whether it was there.
-fn split_scheme(text: &str) -> (bool, &str) {
-    text.strip_prefix(TLS_SCHEME).map_or((false, text), |rest| (true, rest))
+fn split_scheme(text: &str) -> (&'static Scheme, &str) {
+    let found = SCHEMES.iter().find_map(|scheme| Some((scheme, text.strip_prefix(scheme.text)?)));
+    found.unwrap_or((&SCHEMES[SCHEMES.len() - 1], text)) // the last one is empty, and always found
+}
+
+/// The path of a URL, decoded.
+fn decoded(path: &str) -> Option<String> {
+    let bytes = percent::decode(path).filter(|_| !path.contains(['?', '#']))?;
+    Some(bytes.decode_utf8().ok()?.into_owned())
 }
 
 /// Splits `HOST[:PORT]`, without the brackets around IPv6.
@@ -181,6 +218,28 @@ mod tests {
         }
     }
 
+    #[test]
+    fn an_address_of_a_browser_is_taken_with_its_default_port_and_its_escapes() {
+        for (text, port, path) in [
+            ("http://box", 80, "/"),
+            ("http://box:7070/a%20b/%C3%A9", 7070, "/a b/é"),
+            ("http://[::1]/x/", 80, "/x/"),
+            ("http://box/100%25", 80, "/100%"),
+        ] {
+            let got = RemotePath::parse(text).expect(text);
+            assert_eq!((got.address.port, got.path.as_str(), got.address.tls), (port, path, false), "{text}");
+        }
+        #[cfg(feature = "tls")]
+        {
+            let got = RemotePath::parse("https://box/a").expect("a path").address;
+            assert_eq!((got.port, got.tls), (443, true));
+        }
+        for text in ["http://box/a?b", "http://box/a#b", "http://box/%", "http://box/%ff", "http://box/%2e%2e/a"] {
+            assert!(RemotePath::parse(text).is_err(), "{text}");
+        }
+        assert_eq!(RemotePath::parse("http://anna@box/a"), Err(ParseError::User));
+    }
+
     #[cfg(feature = "tls")]
     #[test]
     fn a_scheme_says_that_the_server_speaks_tls() {
@@ -209,7 +268,7 @@ mod tests {
     #[test]
     fn invalid_remote_paths_are_refused() {
         let texts =
-            ["", "/a", ":7070/a", "h:0/a", "h:65536/", "h:x/a", "::1/a", "http://h:1/a", "h:1/a/../b", "h:1/a\nb"];
+            ["", "/a", ":7070/a", "h:0/a", "h:65536/", "h:x/a", "::1/a", "ftp://h:1/a", "h:1/a/../b", "h:1/a\nb"];
         for text in texts {
             assert!(RemotePath::parse(text).is_err(), "{text:?}");
         }
@@ -232,7 +291,7 @@ mod tests {
 
     #[test]
     fn only_a_scheme_or_a_port_makes_a_remote_path() {
-        for yes in ["h:1", "h:1/a", "[::1]:70/", "tls://h", "tls://h:1/a", "tls://"] {
+        for yes in ["h:1", "h:1/a", "[::1]:70/", "tls://h", "tls://h:1/a", "tls://", "http://h", "https://h/a"] {
             assert!(RemotePath::is_explicit(yes), "{yes}");
         }
         for no in ["h", "h/a", "./h:1", "a:b", "h:123456", "", ".", "-"] {

@@ -19,6 +19,8 @@ use super::upload_record::Source;
 pub enum Equality {
     /// Their sizes, and their modification times in seconds.
     SizeAndTime,
+    /// That both are there: what is there is not replaced, whatever it holds.
+    Name,
     /// Their sizes and their SHA-256. A file without a kept digest on the server is equal to none.
     Digest,
 }
@@ -34,12 +36,13 @@ impl Entry {
     /// True if an open local file is equal to this one.
     fn equals(&self, file: &File, equality: Equality) -> io::Result<bool> {
         let source = Source::of(&file.metadata()?);
-        if self.dir || self.unseen || source.len != self.size {
+        if self.dir || equality != Equality::Name && (self.unseen || source.len != self.size) {
             return Ok(false);
         }
         match (equality, self.sha256) {
             (Equality::SizeAndTime, _) => Ok(source.mtime_seconds() == self.mtime),
             (Equality::Digest, None) => Ok(false),
+            (Equality::Name, _) => Ok(true),
             (Equality::Digest, Some(digest)) => {
                 let mut whole = PrefixDigest::new();
                 match whole.seek(file, source.len) {
@@ -103,6 +106,7 @@ mod tests {
         let sha256 = Some(Sha256::digest("hello").into());
         let entry = Entry { name: "f".to_owned(), dir: false, size: 5, mtime: -8, etag: None, sha256, unseen: false };
         let here = Dir::open(dir.path()).expect("open");
+        assert!(here.has_equal(OsStr::new("f"), &Entry { size: 6, mtime: 0, ..entry.clone() }, Equality::Name));
         let equal = |entry: &Entry, equality| here.has_equal(OsStr::new("f"), entry, equality);
         let both = |entry: &Entry| (equal(entry, Equality::SizeAndTime), equal(entry, Equality::Digest));
         assert_eq!(both(&entry), (true, true));

@@ -8,6 +8,8 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, mkdirat, openat, renameat, statat, unlinkat};
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use rustix::fs::{RenameFlags, renameat_with};
 
 /// A directory need not be readable for names in it to be used.
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -33,11 +35,20 @@ impl Dir {
     /// Opens a directory under this one, with `/` between the names, and creates what is missing. A link on the way is
     /// an error.
     pub fn make(&self, names: &str) -> io::Result<Self> {
+        self.under(names, true)
+    }
+
+    /// As [`Self::make`], and creates nothing.
+    pub(crate) fn find(&self, names: &str) -> io::Result<Self> {
+        self.under(names, false)
+    }
+
+    fn under(&self, names: &str, creates: bool) -> io::Result<Self> {
         let mut dir = Self { fd: self.fd.try_clone()?, path: self.path.clone() };
         for name in names.split('/').filter(|name| !name.is_empty()) {
             let opened = openat(&dir.fd, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty());
             let opened = match opened {
-                Err(rustix::io::Errno::NOENT) => {
+                Err(rustix::io::Errno::NOENT) if creates => {
                     match mkdirat(&dir.fd, name, Mode::from_raw_mode(0o777)) {
                         Ok(()) | Err(rustix::io::Errno::EXIST) => {}
                         Err(errno) => return Err(errno.into()),
@@ -87,6 +98,20 @@ impl Dir {
     /// Moves a name within the directory, over what has the new one.
     pub(super) fn rename(&self, old: &OsStr, new: &OsStr) -> io::Result<()> {
         Ok(renameat(&self.fd, old, &self.fd, new)?)
+    }
+
+    /// Moves a name within the directory; an error if the new one is taken.
+    pub(super) fn rename_to_free(&self, old: &OsStr, new: &OsStr) -> io::Result<()> {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        match renameat_with(&self.fd, old, &self.fd, new, RenameFlags::NOREPLACE) {
+            // Some file systems do not know the flag.
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {}
+            result => return Ok(result?),
+        }
+        match self.stat(new) {
+            Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+            Err(_) => self.rename(old, new),
+        }
     }
 
     /// Removes a name; that it is missing is no error.

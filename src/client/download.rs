@@ -68,7 +68,7 @@ impl Client {
                 return Err(error);
             }
         };
-        part.finish(got.mtime).map_err(|kind| self.error(path, kind))?;
+        part.finish(got.mtime, self.options.overwrite).map_err(|kind| self.error(path, kind))?;
         Ok(got)
     }
 

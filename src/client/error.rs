@@ -157,6 +157,11 @@ impl fmt::Display for ErrorKind {
             Self::SourceChanged => {
                 f.write_str("the local file changed while it was sent, so nothing was stored; send it again")
             }
+            // What a web server or a proxy says to a line that it does not know.
+            Self::Protocol(got) if got.starts_with("HTTP/") || got.starts_with('<') => f.write_str(
+                "this port speaks HTTP only: it is another web server, a proxy, or a listener http@ of filewharf; name a \
+                 listener that speaks line, or use curl",
+            ),
             Self::Protocol(got) => {
                 write!(f, "the server does not speak the line protocol: {}", printable(got))
             }
@@ -242,6 +247,16 @@ mod tests {
         for plain in ["naïve café", "日本語 テスト", "می\u{200c}خواهم", "👨\u{200d}👩\u{200d}👧 ❤\u{fe0f}", "שלום"]
         {
             assert_eq!(printable(plain), plain);
+        }
+    }
+
+    #[test]
+    fn a_web_server_is_named_as_such() {
+        for said in ["HTTP/1.1 400 Bad Request", "<html>"] {
+            assert!(
+                ErrorKind::Protocol(said.to_owned()).to_string().starts_with("this port speaks HTTP only"),
+                "{said}"
+            );
         }
     }
 

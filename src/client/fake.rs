@@ -135,19 +135,13 @@ fn answer(request: &Request<'_>, input: &mut In, out: &mut Out, state: &Mutex<St
     let path = request.path.to_owned();
     let reply = match request.verb {
         "AUTH" | "PING" => "OK 0\n".to_owned(),
-        "MKDIR" => {
-            state.dirs.insert(path.trim_end_matches('/').to_owned());
-            "OK 0\n".to_owned()
-        }
-        "DELETE" if state.files.remove(&path).is_some() => "OK 0\n".to_owned(),
-        "RENAME" => {
+        "MKDIR" => state.make(&path, option(request, "parents").is_some()),
+        "DELETE" => state.delete(&path, option(request, "recursive").is_some()),
+        "RENAME" | "COPY" => {
             let (old, new) = path.split_once('\t').expect("two names");
-            match state.files.remove(old) {
-                Some(file) => {
-                    state.files.insert(new.to_owned(), file);
-                    "OK 0\n".to_owned()
-                }
-                None => "ERR 404 no such file or folder\n".to_owned(),
+            match option(request, "if") {
+                Some("absent") if state.files.contains_key(new) => "ERR 412 it is there\n".to_owned(),
+                _ => state.give_name(old, new, request.verb == "COPY"),
             }
         }
         "STAT" if option(request, "resume").is_some() => {
@@ -181,8 +175,11 @@ fn list(request: &Request<'_>, state: &State) -> String {
     let after = option(request, "after").map(|value| unescape(value).expect("escaped").into_owned());
     let limit = state.page.unwrap_or(1000);
     let tells_digests = option(request, "digest").is_some();
-    let mut names: Vec<_> = state.names(request.path).into_iter().collect();
-    names.retain(|(name, _)| after.as_ref().is_none_or(|after| name > after));
+    let mut names: Vec<_> = match option(request, "recursive") {
+        Some(_) => state.tree(request.path),
+        None => state.names(request.path).into_iter().collect(),
+    };
+    names.retain(|(name, _)| after.as_ref().is_none_or(|after| name.split('/').gt(after.split('/'))));
     let more = if names.len() > limit { " more=1" } else { "" };
     let dir = request.path.trim_end_matches('/');
     let lines = names.iter().take(limit).map(|(name, is_dir)| match state.files.get(&format!("{dir}/{name}")) {
@@ -261,8 +258,13 @@ fn put(request: &Request<'_>, input: &mut In, out: &mut Out, state: &Mutex<State
         }
         return Err(io::ErrorKind::Other.into());
     }
-    if state.lock().expect("unpoisoned").is_dir(request.path) {
-        out.write_all(b"ERR 409 a folder has that name\n")?;
+    let in_the_way = match &*state.lock().expect("unpoisoned") {
+        state if state.is_dir(request.path) => Some("ERR 409 a folder has that name\n"),
+        state if option(request, "if").is_some() && state.files.contains_key(request.path) => Some("ERR 412 there\n"),
+        _ => None,
+    };
+    if let Some(reply) = in_the_way {
+        out.write_all(reply.as_bytes())?;
         return Err(io::ErrorKind::Other.into());
     }
     if let Some(token) = option(request, "resume") {

@@ -22,25 +22,49 @@ pub(crate) struct Page {
     pub(crate) next: Option<String>,
 }
 
+/// What a page tells, and of what.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct PageOptions {
+    /// With the SHA-256 of files, where it is known.
+    pub(crate) digests: bool,
+    /// With everything in the directories of the directory; names are paths below it.
+    pub(crate) recursive: bool,
+}
+
 impl Client {
     /// One level of a directory of any size. A page is requested when the one before is used up.
     pub fn list(&mut self, path: &str) -> Listing<'_> {
-        Listing { client: self, path: as_dir(path), page: Vec::new().into_iter(), next: Some(None) }
+        self.listing(path, PageOptions::default())
+    }
+
+    /// Everything under a directory: as [`Self::list`], and the names are paths below it.
+    pub fn list_all(&mut self, path: &str) -> Listing<'_> {
+        self.listing(path, PageOptions { recursive: true, ..PageOptions::default() })
+    }
+
+    fn listing(&mut self, path: &str, options: PageOptions) -> Listing<'_> {
+        Listing { client: self, path: as_dir(path), options, page: Vec::new().into_iter(), next: Some(None) }
     }
 
     /// The page of a directory that begins after the name `after`, or the first one.
-    pub(crate) fn page(&mut self, path: &str, after: Option<&str>, digests: bool) -> Result<Page, ClientError> {
+    pub(crate) fn page(&mut self, path: &str, after: Option<&str>, options: PageOptions) -> Result<Page, ClientError> {
         let path = as_dir(path);
         self.check(&path)?;
         let after_option = after.map(|after| format!("after={} ", escape(after))).unwrap_or_default();
-        let digest_option = if digests { "digest=1 " } else { "" };
-        let line = format!("LIST {digest_option}{after_option}{path}\n");
-        self.attempt(&path, &mut (), || true, |connection, _| page(connection, &line, after, digests))
+        let recursive = if options.recursive { "recursive=1 " } else { "" };
+        let digest = if options.digests { "digest=1 " } else { "" };
+        let line = format!("LIST {recursive}{digest}{after_option}{path}\n");
+        self.attempt(&path, &mut (), || true, |connection, _| page(connection, &line, after, options))
     }
 }
 
+/// The order of names, and of paths component by component.
+fn components(path: &str) -> std::str::Split<'_, char> {
+    path.split('/')
+}
+
 /// Requests one page and reads all of it.
-fn page(connection: &mut Connection, line: &str, after: Option<&str>, digests: bool) -> Result<Page, ErrorKind> {
+fn page(connection: &mut Connection, line: &str, after: Option<&str>, options: PageOptions) -> Result<Page, ErrorKind> {
     let reply = connection.ask(line)?;
     let Reply::Ok { size, .. } = reply else { return Err(ErrorKind::Protocol("no size".to_owned())) };
     if size > PAGE_BYTES_MAX {
@@ -56,7 +80,7 @@ fn page(connection: &mut Connection, line: &str, after: Option<&str>, digests: b
         if entries.len() == PAGE_NAMES_MAX {
             return Err(ErrorKind::Protocol(format!("a page of the listing has more than {PAGE_NAMES_MAX} names")));
         }
-        let entry = std::str::from_utf8(line).ok().and_then(|line| Entry::parse(line, digests));
+        let entry = std::str::from_utf8(line).ok().and_then(|line| Entry::parse(line, options.digests));
         entries.push(entry.ok_or_else(|| {
             let shown = String::from_utf8_lossy(line).into_owned();
             ErrorKind::Protocol(format!("a line of the listing is {shown}"))
@@ -65,21 +89,23 @@ fn page(connection: &mut Connection, line: &str, after: Option<&str>, digests: b
     let last = entries.iter().rev().find_map(|entry| Some(entry.as_ref().ok()?.name.clone()));
     let mut next = (reply.key("more") == Some("1")).then_some(last);
     // A page that does not advance would be requested again without end.
-    if next.take_if(|last| last.as_deref() <= after).is_some() {
+    let leads_on = |last: &str| after.is_none_or(|after| components(last).gt(components(after)));
+    if next.take_if(|last| !last.as_deref().is_some_and(leads_on)).is_some() {
         entries.push(Err(ErrorKind::Protocol("a page of the listing does not lead on".to_owned())));
     }
-    // Every page tells; the last one counts.
-    if let (None, Some(count)) = (&next, reply.key("unlisted").and_then(decimal)) {
+    // Every page of one level tells the same; of a recursive listing, each tells of the directories that it begins.
+    if let (true, Some(count)) = (next.is_none() || options.recursive, reply.key("unlisted").and_then(decimal)) {
         entries.push(Err(ErrorKind::Unlisted(count)));
     }
     Ok(Page { entries, next: next.flatten() })
 }
 
-/// Iterates over the entries of a directory; see [`Client::list`]. A failed page ends it.
+/// Iterates over the entries of a directory; see [`Client::list`] and [`Client::list_all`]. A failed page ends it.
 #[derive(Debug)]
 pub struct Listing<'a> {
     client: &'a mut Client,
     path: String,
+    options: PageOptions,
     page: std::vec::IntoIter<Result<Entry, ErrorKind>>,
     /// The next page to request, by the name after which it begins.
     next: Option<Option<String>>,
@@ -94,7 +120,7 @@ impl Iterator for Listing<'_> {
                 return Some(entry.map_err(|kind| self.client.error(&self.path, kind)));
             }
             let after = self.next.take()?;
-            match self.client.page(&self.path, after.as_deref(), false) {
+            match self.client.page(&self.path, after.as_deref(), self.options) {
                 Ok(page) => {
                     self.page = page.entries.into_iter();
                     self.next = page.next.map(Some);

@@ -1,4 +1,4 @@
-//! The client: a blocking library over the `line` protocol, as `filewharf put|get|ls|rm` use it.
+//! The client: a blocking library over the `line` protocol, as the commands of `filewharf` use it.
 //!
 //! * [`Client::connect`] opens a connection; [`Options`] has the secret, timeouts and how long to try again.
 //! * [`Client::put_file`], [`Client::get_file`], [`Client::list`] and others transfer and list. A lost connection
@@ -80,4 +80,4 @@ pub use put::Stored;
 pub use requests::Client;
 pub use tls::{Tls, TlsOptions};
 
-pub(crate) use {address::as_dir, error::printable};
+pub(crate) use {address::as_dir, error::printable, list::PageOptions};

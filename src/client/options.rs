@@ -25,6 +25,9 @@ pub struct Options {
     pub retry_for: Duration,
     /// Called before each wait for another try.
     pub on_retry: OnRetry,
+    /// Replace files that are there. If false, a request for a name that is taken is refused: with 412 by the server, with
+    /// [`std::io::ErrorKind::AlreadyExists`] by a download.
+    pub overwrite: bool,
     /// Wait before the first retry; it doubles with each.
     pub backoff_first: Duration,
     /// Longest wait between tries.
@@ -51,6 +54,7 @@ impl Default for Options {
             io_timeout: Duration::from_secs(60),
             retry_for: Duration::from_secs(5),
             on_retry: OnRetry::default(),
+            overwrite: true,
             backoff_first: Duration::from_millis(200),
             backoff_max: Duration::from_secs(5),
             segment_min: 64 << 10,
@@ -58,6 +62,13 @@ impl Default for Options {
             resume_len_min: 8 << 20,
             state_dir: None,
         }
+    }
+}
+
+impl Options {
+    /// The option of requests that give a name.
+    pub(super) fn condition(&self) -> &'static str {
+        if self.overwrite { "" } else { "if=absent " }
     }
 }
 

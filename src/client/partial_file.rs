@@ -138,7 +138,7 @@ impl<'a> PartialFile<'a> {
     }
 
     /// Gives the complete file its time and its name.
-    pub(super) fn finish(self, mtime: i64) -> Result<(), ErrorKind> {
+    pub(super) fn finish(self, mtime: i64, overwrite: bool) -> Result<(), ErrorKind> {
         let distance = Duration::from_secs(mtime.unsigned_abs());
         let epoch = SystemTime::UNIX_EPOCH;
         let time = if mtime < 0 { epoch.checked_sub(distance) } else { epoch.checked_add(distance) };
@@ -151,8 +151,17 @@ impl<'a> PartialFile<'a> {
             let replaced = io::Error::other("something else took its place meanwhile");
             return Err(self.error("rename", replaced));
         }
-        let renamed = self.dir.rename(&self.name, &self.dest);
-        renamed.map_err(|error| ErrorKind::local("write", self.dir.path_of(&self.dest), error))?;
+        let renamed = match overwrite {
+            true => self.dir.rename(&self.name, &self.dest),
+            false => self.dir.rename_to_free(&self.name, &self.dest),
+        };
+        if let Err(error) = renamed {
+            let dest = self.dir.path_of(&self.dest);
+            if error.kind() == io::ErrorKind::AlreadyExists {
+                self.discard();
+            }
+            return Err(ErrorKind::local("write", dest, error));
+        }
         // A small file has none, unless an earlier try left one.
         self.dir.remove(&self.record_name).map_err(|error| self.record_error("remove", error))
     }
@@ -411,7 +420,7 @@ mod tests {
         let part = begun(&at);
         fs::remove_file(dir.path().join("f.part")).expect("removed");
         fs::write(dir.path().join("f.part"), b"other").expect("written");
-        assert!(part.finish(0).is_err());
+        assert!(part.finish(0, true).is_err());
         assert!(!dir.path().join("f").exists());
     }
 

@@ -49,7 +49,13 @@ impl Client {
         if metadata.len() >= RESUMED_LEN_MIN {
             return self.upload(path, local, progress);
         }
-        self.attempt(path, progress, || true, |connection, progress| send_file(connection, path, local, progress))
+        let condition = self.options.condition();
+        self.attempt(
+            path,
+            progress,
+            || true,
+            |connection, progress| send_file(connection, path, local, condition, progress),
+        )
     }
 
     /// Uploads the content of `reader`, of known or unknown length. A stream cannot be read twice, so this is tried
@@ -65,7 +71,7 @@ impl Client {
         self.check(path)?;
         let is_complete = Cell::new(true);
         let mut replay = Replay { reader, kept: Vec::new(), at: 0, is_complete: &is_complete };
-        let body = Body { path, local: Path::new("-"), len, mtime };
+        let body = Body { path, local: Path::new("-"), len, mtime, condition: self.options.condition() };
         self.attempt(
             path,
             progress,
@@ -84,6 +90,8 @@ struct Body<'a> {
     local: &'a Path,
     len: Option<u64>,
     mtime: Option<i64>,
+    /// As [`Options::condition`](super::Options) has it.
+    condition: &'static str,
 }
 
 /// Sends a local file from its start, on one connection.
@@ -91,10 +99,11 @@ pub(super) fn send_file(
     connection: &mut Connection,
     path: &str,
     local: &Path,
+    condition: &'static str,
     progress: &mut dyn Progress,
 ) -> Result<Stored, ErrorKind> {
     let (mut file, source) = Source::open(local)?;
-    let body = Body { path, local, len: Some(source.len), mtime: Some(source.mtime_seconds()) };
+    let body = Body { path, local, len: Some(source.len), mtime: Some(source.mtime_seconds()), condition };
     send(connection, &body, &mut file, progress)
 }
 
@@ -106,7 +115,8 @@ fn send(
     progress: &mut dyn Progress,
 ) -> Result<Stored, ErrorKind> {
     let size = body.len.map_or_else(|| "*".to_owned(), |len| len.to_string());
-    connection.begin(&format!("PUT {size} trailer=sha256{} {}\n", mtime_option(body.mtime), body.path));
+    let (mtime, condition) = (mtime_option(body.mtime), body.condition);
+    connection.begin(&format!("PUT {size} {condition}trailer=sha256{mtime} {}\n", body.path));
     if let Some(len) = body.len {
         progress.total(len);
     }

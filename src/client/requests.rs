@@ -55,17 +55,33 @@ impl Client {
         Ok(Entry::from_stat(path, &reply))
     }
 
-    /// Creates a directory and its parents.
+    /// Creates a directory and its parents. Refused with 409 if it is there.
     pub fn mkdir(&mut self, path: &str) -> Result<(), ClientError> {
         self.check(path)?;
         self.request(&format!("MKDIR {}\n", as_dir(path)), path).map(drop)
     }
 
+    /// Creates a directory and its parents, as far as they are missing; true if it was missing itself.
+    pub fn make_dir(&mut self, path: &str) -> Result<bool, ClientError> {
+        self.check(path)?;
+        let reply = self.request(&format!("MKDIR parents=1 {}\n", as_dir(path)), path)?;
+        Ok(reply.key("created") != Some("0"))
+    }
+
     /// Removes a file or an empty directory.
     pub fn delete(&mut self, path: &str) -> Result<(), ClientError> {
+        self.delete_with("", path)
+    }
+
+    /// Removes a directory with everything in it.
+    pub fn delete_all(&mut self, path: &str) -> Result<(), ClientError> {
+        self.delete_with("recursive=1 ", &as_dir(path))
+    }
+
+    fn delete_with(&mut self, option: &str, path: &str) -> Result<(), ClientError> {
         self.check(path)?;
         let mut was_lost = false;
-        let line = format!("DELETE {path}\n");
+        let line = format!("DELETE {option}{path}\n");
         self.attempt(
             path,
             &mut (),
@@ -81,13 +97,15 @@ impl Client {
         )
     }
 
-    /// Moves a file or directory. Not tried again when the connection is lost, because it would be unknown whether
+    /// Moves a file or directory; missing directories on the way are made. A file that has the new path is replaced, if
+    /// [`Options::overwrite`] permits. Not tried again when the connection is lost, because it would be unknown whether
     /// the first try has moved it.
     pub fn rename(&mut self, old: &str, new: &str) -> Result<(), ClientError> {
         self.check(old)?;
         self.check(new)?;
-        let renamed = self.once(|connection| connection.ask(&format!("RENAME {old}\t{new}\n")));
-        renamed.map(drop).map_err(|kind| self.error(old, kind))
+        let condition = self.options.condition();
+        let line = format!("RENAME parents=1 {condition}{old}\t{new}\n");
+        self.once(|connection| connection.ask(&line)).map(drop).map_err(|kind| self.error(old, kind))
     }
 
     /// A request without bodies.

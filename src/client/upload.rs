@@ -22,6 +22,7 @@ use crate::wire::range::decimal;
 struct Upload<'a> {
     path: &'a str,
     local: &'a Path,
+    condition: &'static str,
     source: Source,
     record: UploadRecord,
     digest: PrefixDigest,
@@ -85,13 +86,14 @@ impl<'a> Upload<'a> {
             false if source.len < client.options.resume_len_min => Stage::InOnePiece,
             false => Stage::Offering,
         };
-        Ok(Self { path, local, source, record, digest: PrefixDigest::new(), stage, kept: 0 })
+        let condition = client.options.condition();
+        Ok(Self { path, local, condition, source, record, digest: PrefixDigest::new(), stage, kept: 0 })
     }
 
     /// One try, on one connection.
     fn send(&mut self, connection: &mut Connection, progress: &mut dyn Progress) -> Result<Stored, ErrorKind> {
         if matches!(self.stage, Stage::InOnePiece) {
-            return put::send_file(connection, self.path, self.local, progress);
+            return put::send_file(connection, self.path, self.local, self.condition, progress);
         }
         let (mut file, source) = Source::open(self.local)?;
         if source != self.source {
@@ -151,7 +153,7 @@ impl<'a> Upload<'a> {
         };
         let (len, token, mtime) =
             (self.source.len, self.record.token(), put::mtime_option(Some(self.source.mtime_seconds())));
-        format!("PUT {len} resume={token} {digest}{mtime} {}\n", self.path)
+        format!("PUT {len} {}resume={token} {digest}{mtime} {}\n", self.condition, self.path)
     }
 
     /// Sends the bytes from `offset` on, and reads what the server confirms.

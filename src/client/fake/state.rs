@@ -90,6 +90,60 @@ impl State {
             || self.files.keys().chain(&self.dirs).any(|name| name.starts_with(&prefix))
     }
 
+    pub(super) fn make(&mut self, path: &str, parents: bool) -> String {
+        let is_there = self.is_dir(path);
+        if is_there && !parents {
+            return "ERR 409 that name is taken\n".to_owned();
+        }
+        self.dirs.insert(path.trim_end_matches('/').to_owned());
+        if parents { format!("OK 0 created={}\n", u8::from(!is_there)) } else { "OK 0\n".to_owned() }
+    }
+
+    pub(super) fn delete(&mut self, path: &str, recursive: bool) -> String {
+        let name = path.trim_end_matches('/');
+        if self.files.remove(path).is_none() && !self.is_dir(path) {
+            return "ERR 404 no such file or folder\n".to_owned();
+        }
+        if !recursive && !self.names(path).is_empty() {
+            return "ERR 409 the folder is not empty\n".to_owned();
+        }
+        let below = format!("{name}/");
+        self.files.retain(|other, _| !other.starts_with(&below));
+        self.dirs.retain(|other| other != name && !other.starts_with(&below));
+        "OK 0\n".to_owned()
+    }
+
+    /// Moves or copies a file, or all under a directory.
+    pub(super) fn give_name(&mut self, old: &str, new: &str, keeps: bool) -> String {
+        let below = format!("{old}/");
+        let moved: Vec<_> = self.files.iter().filter(|(name, _)| *name == old || name.starts_with(&below)).collect();
+        let moved: Vec<_> = moved.into_iter().map(|(name, file)| (name.clone(), file.clone())).collect();
+        if moved.is_empty() {
+            return "ERR 404 no such file or folder\n".to_owned();
+        }
+        for (name, file) in moved {
+            if !keeps {
+                self.files.remove(&name);
+            }
+            self.files.insert(format!("{new}{}", &name[old.len()..]), file);
+        }
+        "OK 0\n".to_owned()
+    }
+
+    /// All paths below a directory, component by component.
+    pub(super) fn tree(&self, path: &str) -> Vec<(String, bool)> {
+        let dir = path.trim_end_matches('/');
+        let mut all = Vec::new();
+        for (name, is_dir) in self.names(path) {
+            all.push((name.clone(), is_dir));
+            if is_dir {
+                let below = self.tree(&format!("{dir}/{name}")).into_iter();
+                all.extend(below.map(|(rest, is_dir)| (format!("{name}/{rest}"), is_dir)));
+            }
+        }
+        all
+    }
+
     /// Names one level below a directory; those of directories end in a slash.
     pub(super) fn names(&self, path: &str) -> BTreeMap<String, bool> {
         let prefix = format!("{}/", path.trim_end_matches('/'));

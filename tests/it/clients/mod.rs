@@ -10,5 +10,6 @@ mod legacy;
 mod mirrors;
 mod proxies;
 mod resumable;
+mod shells;
 mod tls;
 mod trusted_proxies;

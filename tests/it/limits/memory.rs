@@ -102,13 +102,16 @@ fn the_memory_that_is_promised_counts_what_a_connection_is_made_of() {
 
 #[test]
 fn the_memory_that_is_promised_counts_what_is_spoken() {
-    let dir = tempfile::tempdir().expect("a temporary folder");
+    // One each: a process that another test starts may have the lock of the first for a moment.
+    let folder = || tempfile::tempdir().expect("a temporary folder");
     let [line, http, pickle] = [Kind::Line, Kind::Http, Kind::Pickle].map(|kind| {
+        let dir = folder();
         let server = Server::builder().root(dir.path()).listen_as(kind, "127.0.0.1:0").build();
         server.expect("a server").ceiling()
     });
     assert!(http.shared > line.shared + 1024, "what is kept of files that are asked for often");
     assert_eq!(http.slot, line.slot);
+    let dir = folder();
     let tls = Server::builder().root(dir.path()).tls_self_signed(dir.path());
     let tls = tls.listen_at("line@127.0.0.1:0?tls".parse().expect("an address")).build();
     let tls = tls.expect("a server").ceiling();

@@ -104,6 +104,8 @@ pub enum Whole {
         precondition: Precondition,
         /// Of `to`.
         parents: MissingParents,
+        /// A directory at `to` is replaced with all that is in it, and a file by a directory.
+        replaces_dir: bool,
         /// Bytes that a file may have there.
         len_max: Option<u64>,
     },

@@ -284,7 +284,9 @@ impl Rules {
     /// A directory moves with all that is in it, so no rule may lie under either name; and nothing becomes readable by
     /// it that was not.
     fn permit_rename(&self, command: Command, asking: &Asking<'_>) -> Result<Command, Failure> {
-        let Command::Run(Whole::Rename { from, to, precondition, parents, .. }) = command else { return Ok(command) };
+        let Command::Run(Whole::Rename { from, to, precondition, parents, replaces_dir, .. }) = command else {
+            return Ok(command);
+        };
         let mut source = self.rights(asking.caller, asking.from, &from);
         let is_hidden = source.is_none();
         if is_hidden {
@@ -311,7 +313,9 @@ impl Rules {
         if is_hidden {
             return Err(Failure::NotFound);
         }
-        Ok(Command::Run(Whole::Rename { from, to, precondition, parents, len_max }))
+        // With a directory, all that is in it is removed.
+        let replaces_dir = replaces_dir && target.has(Rights::DELETE);
+        Ok(Command::Run(Whole::Rename { from, to, precondition, parents, replaces_dir, len_max }))
     }
 }
 

@@ -266,7 +266,8 @@ impl DiskStore {
                 prepend.is_empty()
                     && staged.and_then(|growing| growing.as_staged().len).is_some_and(|len| len <= len_max)
             }
-            Op::Run(Whole::Delete { is_recursive: true, .. }) => false,
+            // What goes to the trash is left to workers.
+            Op::Run(Whole::Delete { is_recursive: true, .. } | Whole::Rename { replaces_dir: true, .. }) => false,
             Op::Run(Whole::SetTime { .. }) => !self.fs.digests.is_used(),
             Op::Run(whole) => match whole.names() {
                 Names::Look(_) => false,

@@ -55,6 +55,8 @@ pub(super) struct Options {
     pub(super) range: Option<ByteRange>,
     /// All that is under the name.
     pub(super) recursive: bool,
+    /// A directory is replaced with all that is in it.
+    pub(super) replace: bool,
     /// The token of the client.
     pub(super) resume: Option<Box<str>>,
     pub(super) sha256: Option<[u8; 32]>,
@@ -103,6 +105,8 @@ impl Options {
             }
             "recursive" if value == "1" => self.recursive = true,
             "recursive" => return Err(Failure::Malformed("recursive= knows only 1")),
+            "replace" if value == "1" => self.replace = true,
+            "replace" => return Err(Failure::Malformed("replace= knows only 1")),
             "resume" => {
                 let is_formed = (1..=64).contains(&value.len())
                     && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));

@@ -158,7 +158,7 @@ impl Line {
 
     pub(super) fn rename(&mut self, request: &Request<'_>) -> Result<Action, Failure> {
         no_word(request)?;
-        let options = Options::parse(request, &["if", "parents"])?;
+        let options = Options::parse(request, &["if", "parents", "replace"])?;
         let (from, to) = request
             .path
             .split_once('\t')
@@ -171,7 +171,8 @@ impl Line {
         self.exchange = Exchange::Plain(from.clone());
         // Missing parents are made without the option, too.
         let parents = MissingParents::Make;
-        Ok(Action::Run(Command::Run(Whole::Rename { from, to, precondition, parents, len_max: None })))
+        let replaces_dir = options.replace;
+        Ok(Action::Run(Command::Run(Whole::Rename { from, to, precondition, parents, replaces_dir, len_max: None })))
     }
 }
 

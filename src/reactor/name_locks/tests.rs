@@ -181,6 +181,7 @@ fn a_rename_holds_both_of_its_names() {
             to: key(to),
             precondition: Precondition::None,
             parents: MissingParents::Make,
+            replaces_dir: false,
             len_max: None,
         })
     };
@@ -205,6 +206,7 @@ fn a_rename_has_its_place_among_the_changes_of_both_of_its_names() {
             to: key(to),
             precondition: Precondition::None,
             parents: MissingParents::Make,
+            replaces_dir: false,
             len_max: None,
         })
     };
@@ -228,6 +230,7 @@ fn a_rename_onto_itself_and_a_list_of_a_prefix_do_no_harm() {
         to: key("a"),
         precondition: Precondition::None,
         parents: MissingParents::Make,
+        replaces_dir: false,
         len_max: None,
     });
     assert!(locks.acquire(id(1), rename).is_some());

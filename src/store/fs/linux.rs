@@ -62,6 +62,11 @@ mod native {
         rustix::fs::renameat_with(from, old, to, new, RenameFlags::NOREPLACE)
     }
 
+    /// Two names change places.
+    pub(crate) fn rename_exchange(from: BorrowedFd<'_>, old: &str, to: BorrowedFd<'_>, new: &str) -> Result<(), Errno> {
+        rustix::fs::renameat_with(from, old, to, new, RenameFlags::EXCHANGE)
+    }
+
     /// Reserves space without changing the length.
     pub(crate) fn reserve(file: BorrowedFd<'_>, from: u64, len: u64) -> Result<(), Errno> {
         retry_on_intr(|| rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, from, len))
@@ -277,6 +282,7 @@ mod native {
     always! {
         open_beneath(BorrowedFd<'_>, &str, OFlags, Resolve) -> Result<OwnedFd, Errno> = Err(Errno::NOSYS);
         look_at(BorrowedFd<'_>, &str) -> Result<Stat, Errno> = Err(Errno::NOSYS);
+        rename_exchange(BorrowedFd<'_>, &str, BorrowedFd<'_>, &str) -> Result<(), Errno> = Err(Errno::NOSYS);
         rename_noreplace(BorrowedFd<'_>, &str, BorrowedFd<'_>, &str) -> Result<(), Errno> = Err(Errno::NOSYS);
         reserve(BorrowedFd<'_>, u64, u64) -> Result<(), Errno> = Err(Errno::OPNOTSUPP);
         copy_range((BorrowedFd<'_>, u64), (BorrowedFd<'_>, u64), u64) -> Result<u64, Errno> = Err(Errno::NOSYS);
@@ -312,7 +318,7 @@ pub(crate) use native::{
     access_acl, can_enter_tree, copy_range, default_acl, drop_cached, file_system, has_acls, has_labels, has_projects,
     has_space, have_same_label, is_local, is_memory, is_on_this_machine, keeps_synced, lacks_access_acl,
     list_of_mounts, logs_files, look_at, made_at, make_unnamed, name_unnamed, open_beneath, pass_on_nothing,
-    passes_on_project, path_of, pread_cached, rename_noreplace, reserve, set_access_acl,
+    passes_on_project, path_of, pread_cached, rename_exchange, rename_noreplace, reserve, set_access_acl,
 };
 
 /// True if a release of Linux, such as `6.1.0-13-amd64`, is this version or a later one.

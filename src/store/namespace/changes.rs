@@ -6,7 +6,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, Stat, renameat, unlinkat};
+use rustix::fs::{AtFlags, Stat, unlinkat};
 use rustix::io::Errno;
 
 use crate::command::Answer;
@@ -20,10 +20,10 @@ use crate::store::fs::stat::{At, standing};
 use crate::store::fs::sync::Scope;
 use crate::store::namespace::Namespace;
 use crate::store::namespace::deferred_unlink::keep_open;
+use crate::store::namespace::exchange::Bin;
 use crate::store::namespace::stripes::lock_names;
 use crate::store::staging::parents::ResolvedParent;
 use crate::store::staging::pending_syncs::{Change, PendingSyncs};
-use crate::store::staging::trash::Removal;
 
 type Changed = Result<Change, StoreError>;
 
@@ -79,26 +79,11 @@ impl Namespace {
 
     /// Moves a directory to the trash, where it is removed with its content once that is durable.
     fn discard(&self, dir: &Arc<Dir>, key: &Key) -> Changed {
-        let path = key.as_str();
-        let failed = |(site, errno)| self.fs.change_error(site, path, errno);
-        let Some(dirs) = &self.staging.dirs else { return Err(refused(READ_ONLY, "trash")) };
-        if self.fs.mounts.is_any_in(path) {
-            return Err(refused(Failure::Conflict("another file system is mounted in that folder"), "trash"));
-        }
-        let (trash, above) = self.staging.trash.open(&self.fs.root()).map_err(failed)?;
-        let charged = self.quotas.moving_dir(key, None)?;
-        let name = dirs.trash_name();
-        renameat(&dir.fd, key.name(), &trash.fd, &*name).map_err(|errno| failed(("renameat", errno)))?;
+        let bin = self.bin_for(key)?;
+        let taken = bin.take((dir.fd.as_fd(), key.name()));
+        taken.map_err(|errno| self.fs.change_error("renameat", key.as_str(), errno))?;
         let mut syncs = self.parents.syncs_for(dir);
-        if self.fs.durable {
-            // It is in the trash for good before its old place forgets it.
-            for own in above.iter().chain([&trash]) {
-                let synced = self.parents.synced_for(own);
-                syncs.add(&synced);
-                syncs.put_first(&synced);
-            }
-        }
-        syncs.discarded.push(Removal::new(trash, &name, &name, charged));
+        bin.empty(self, &mut syncs);
         Ok(Change { outcome: DONE, syncs, displaced: None })
     }
 
@@ -116,7 +101,7 @@ impl Namespace {
     pub(crate) fn rename(
         &self,
         (from, to): (&Key, &Key),
-        precondition: &Precondition,
+        (precondition, replaces_dir): (&Precondition, bool),
         parents: MissingParents,
         len_max: Option<u64>,
     ) -> Changed {
@@ -136,7 +121,7 @@ impl Namespace {
         }
         let kept = self.kept_digest(&stat);
         let parent = self.parents.resolve(to.parent(), parents)?;
-        let place = || self.rename_in((source.fd.as_fd(), from), &stat, (&parent, to), precondition);
+        let place = || self.rename_in((source.fd.as_fd(), from), &stat, (&parent, to), (precondition, replaces_dir));
         let is_tracked = self.fs.durable && stat::kind(&stat) == Kind::Dir;
         let placed = self
             .sync_parents(&parent, to)
@@ -146,12 +131,15 @@ impl Namespace {
                 let outcome = Outcome::Answered(Answer::Moved(Placed::Replaced));
                 Ok(Change { outcome, syncs: PendingSyncs::default(), displaced: None })
             }
-            Ok(Some((placed, displaced))) => {
+            Ok(Some(Moved { placed, displaced, bin })) => {
                 self.keep_digest_moved(&stat, (parent.dir.fd.as_fd(), to.name()), kept);
                 let mut syncs = self.parents.syncs_for(&source);
                 syncs.join(self.parents.syncs_for(&parent.dir));
                 // It stands at its new place for good before the old one forgets it.
                 syncs.put_first(&parent.dir);
+                if let Some(bin) = bin {
+                    bin.empty(self, &mut syncs);
+                }
                 Ok(Change { outcome: Outcome::Answered(Answer::Moved(placed)), syncs, displaced })
             }
             Err(error) => {
@@ -191,19 +179,26 @@ impl Namespace {
         })
     }
 
-    /// `None` if nothing changed; else whether a file had the new name, and that if its blocks are to be freed later.
+    /// `None` if nothing changed.
     fn rename_in(
         &self,
         (source, from): (BorrowedFd<'_>, &Key),
         stat: &Stat,
         (parent, to): (&ResolvedParent, &Key),
-        precondition: &Precondition,
-    ) -> Result<Option<(Placed, Option<OwnedFd>)>, StoreError> {
+        (precondition, replaces_dir): (&Precondition, bool),
+    ) -> Result<Option<Moved>, StoreError> {
         let path = to.as_str();
         let target = (parent.dir.fd.as_fd(), to.name());
         let there = standing(target.0, target.1).map_err(|e| self.fs.change_error("fstatat", path, e))?;
         if precondition.wants_absent() && there.is_some_and(|there| stat::kind(&there) == Kind::Dir) {
             return Err(refused(Failure::PreconditionFailed, "rename"));
+        }
+        if let Some(there) = there.as_ref().filter(|there| replaces_dir && from != to && is_other_kind(stat, there)) {
+            if !matches!(precondition, Precondition::None | Precondition::Present) {
+                return Err(refused(Failure::PreconditionFailed, "rename"));
+            }
+            let bin = self.replace((source, from, stat), (target.0, to, there))?;
+            return Ok(Some(Moved { placed: Placed::Replaced, displaced: None, bin }));
         }
         may_replace(there.as_ref(), precondition).map_err(|failure| refused(failure, "rename"))?;
         if from == to {
@@ -226,7 +221,8 @@ impl Namespace {
         if let Some(changing) = changing {
             changing.done();
         }
-        Ok(Some((if there.is_some() { Placed::Replaced } else { Placed::New }, displaced)))
+        let placed = if there.is_some() { Placed::Replaced } else { Placed::New };
+        Ok(Some(Moved { placed, displaced, bin: None }))
     }
 
     /// What is to be removed or moved: a file or a directory, or it does not exist.
@@ -238,9 +234,23 @@ impl Namespace {
     }
 }
 
+/// What a move has displaced.
+struct Moved {
+    placed: Placed,
+    /// The file that had the name, if its blocks are to be freed later.
+    displaced: Option<OwnedFd>,
+    /// Where the directory is that had it.
+    bin: Option<Bin>,
+}
+
+/// True unless both are files: then one cannot take the place of the other in one step.
+fn is_other_kind(stat: &Stat, there: &Stat) -> bool {
+    let kinds = (stat::kind(stat), stat::kind(there));
+    matches!(kinds, (Kind::Dir, Kind::Dir | Kind::File) | (Kind::File, Kind::Dir))
+}
+
 /// Why a directory cannot be removed that seems empty.
 const NOT_LISTED: &str = "the folder is not empty: it holds only what is not listed (names that are not UTF-8 or have control characters, links)";
-const READ_ONLY: Failure = Failure::Denied("the server is read-only");
 const TO_BOUNDED: &str = "a folder cannot move to where the size of a file is bounded";
 
 fn refused(failure: Failure, site: &'static str) -> StoreError {

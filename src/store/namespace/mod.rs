@@ -4,6 +4,7 @@ pub(crate) mod changes;
 pub(crate) mod commit;
 pub(crate) mod create;
 pub(crate) mod deferred_unlink;
+pub(crate) mod exchange;
 pub(crate) mod inherited;
 pub(crate) mod same;
 pub(crate) mod stripes;

@@ -286,9 +286,10 @@ impl Pool {
                 .delete((key, *is_recursive), *expected_kind, precondition)
                 .map(|change| self.changed(change)),
             Whole::MakeDir { key, parents } => volume.names.make_dir(key, *parents).map(|change| self.changed(change)),
-            Whole::Rename { from, to, precondition, parents, len_max } => {
-                volume.names.rename((from, to), precondition, *parents, *len_max).map(|change| self.changed(change))
-            }
+            Whole::Rename { from, to, precondition, parents, replaces_dir, len_max } => volume
+                .names
+                .rename((from, to), (precondition, *replaces_dir), *parents, *len_max)
+                .map(|change| self.changed(change)),
             Whole::SetTime { key, mtime } => volume.names.set_time(key, *mtime).map(|change| self.changed(change)),
             Whole::Space { key, is_strict } => {
                 let free = self.fs.free_bytes_at(key.as_str(), *is_strict)?;

@@ -70,6 +70,7 @@ fn every_change_of_a_name_waits_while_another_server_changes_it() {
             to: key("to"),
             precondition: Precondition::Absent,
             parents: MissingParents::Make,
+            replaces_dir: false,
             len_max: None,
         })
     };
@@ -95,6 +96,7 @@ fn every_change_of_a_name_waits_while_another_server_changes_it() {
         to: key("from"),
         precondition: Precondition::None,
         parents: MissingParents::Make,
+        replaces_dir: false,
         len_max: None,
     });
     for (stripe, op) in [(0, store), (1, commit), (2, rename()), (2, back), (3, rename()), (4, delete)] {

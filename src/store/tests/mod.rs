@@ -259,6 +259,7 @@ impl Bench {
             to: key(to),
             precondition,
             parents: MissingParents::Make,
+            replaces_dir: false,
             len_max: None,
         }))
     }

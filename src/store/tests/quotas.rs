@@ -65,6 +65,7 @@ impl Bench {
             to: key(to),
             precondition: Precondition::None,
             parents: MissingParents::Make,
+            replaces_dir: false,
             len_max: None,
         });
         self.run(op).map(drop)

@@ -87,6 +87,7 @@ fn no_call_on_a_file_system_of_another_machine_is_made_on_the_loop() {
                 to: key("to"),
                 precondition: Precondition::None,
                 parents: MissingParents::Make,
+                replaces_dir: false,
                 len_max: None,
             }),
             Op::Run(Whole::Delete {

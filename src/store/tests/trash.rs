@@ -15,6 +15,17 @@ impl Bench {
         }))
     }
 
+    fn replace(&mut self, from: &str, to: &str, precondition: Precondition) -> Result<Outcome, Failure> {
+        self.run(Op::Run(Whole::Rename {
+            from: key(from),
+            to: key(to),
+            precondition,
+            parents: MissingParents::Make,
+            replaces_dir: true,
+            len_max: None,
+        }))
+    }
+
     fn trash(&self) -> usize {
         fs::read_dir(self.path(".filewharf/trash")).map_or(0, Iterator::count)
     }
@@ -109,4 +120,34 @@ fn nothing_is_removed_that_is_not_on_the_disk_as_removed() {
     bench.store.close();
     let [top] = &fs::read_dir(dir.path().join(".filewharf/trash")).unwrap().collect::<Vec<_>>()[..] else { panic!() };
     assert_eq!(fs::read(top.as_ref().unwrap().path().join("a/b/c/f2")).unwrap(), b"1234");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_directory_is_replaced_with_its_content_and_something_has_its_name_at_every_moment() {
+    in_every_mode(|bench| {
+        if bench.store.fs.caps == crate::store::fs::caps::Caps::portable() {
+            return;
+        }
+        bench.tree("old", 20);
+        fs::create_dir_all(bench.path("new/in")).unwrap();
+        fs::write(bench.path("new/in/f"), b"new").unwrap();
+        assert_eq!(bench.replace("new", "old", Precondition::Absent).unwrap_err(), Failure::PreconditionFailed);
+        assert_eq!(
+            bench.replace("old/a", "old", Precondition::None).unwrap_err(),
+            Failure::Conflict("a folder cannot move into itself")
+        );
+        assert!(bench.path("old/a/b/c/f0").exists() && bench.path("new/in/f").exists(), "as they were");
+        bench.replace("new", "old", Precondition::None).unwrap();
+        assert_eq!(fs::read(bench.path("old/in/f")).unwrap(), b"new");
+        assert!(!bench.path("new").exists() && !bench.path("old/a").exists());
+        // A file over a directory, and a directory over a file.
+        fs::write(bench.path("file"), b"file").unwrap();
+        bench.replace("file", "old", Precondition::None).unwrap();
+        assert_eq!(fs::read(bench.path("old")).unwrap(), b"file");
+        bench.tree("dir", 1);
+        bench.replace("dir", "old", Precondition::Present).unwrap();
+        assert!(bench.path("old/a/b/c/f0").exists() && !bench.path("dir").exists());
+        bench.until_empty();
+    });
 }

@@ -269,7 +269,7 @@ fn a_change_under_a_directory_that_was_just_moved_owes_the_sync_of_the_move() {
     assert_eq!(pending("from/folder/deep"), ["from/folder/deep".into()]);
     // Everybody sees the move, but it has not been synced yet.
     let names = (&key("from/folder"), &key("to/folder"));
-    let moved = pool.volume.names.rename(names, &Precondition::None, MissingParents::Make, None).unwrap();
+    let moved = pool.volume.names.rename(names, (&Precondition::None, false), MissingParents::Make, None).unwrap();
     let (reply, syncs) = pool.changed(moved);
     assert_eq!(pending("to/folder/deep"), ["to".into(), "to/folder/deep".into()]);
     assert_eq!(pending("to/folder"), ["to".into(), "to/folder".into()]);
@@ -499,6 +499,7 @@ fn a_large_file_that_loses_its_name_on_the_loop_is_freed_by_a_worker_and_not_too
         to: key("to"),
         precondition: Precondition::None,
         parents: MissingParents::Make,
+        replaces_dir: false,
         len_max: None,
     });
     assert!(matches!(

@@ -41,3 +41,34 @@ fn a_tree_is_removed_where_one_may_delete_and_no_other_rule_lies_in_it() {
     println!("access matrix: {cases} removals of trees, {} wrong", wrong.len());
     assert!(wrong.is_empty(), "{} of {cases}: {:#?}", wrong.len(), &wrong[..wrong.len().min(20)]);
 }
+
+#[test]
+fn a_tree_is_replaced_where_one_may_replace_and_delete() {
+    let (mut cases, mut wrong) = (0, Vec::new());
+    for letters in all_rights() {
+        let rule = |rights: &str, prefix: &str| ("anna".to_owned(), rights.to_owned(), prefix.to_owned());
+        let lines = [rule("rlcwd", "/from"), rule(&letters, "/to")];
+        for kind in [Kind::Line, Kind::Http] {
+            let mut rig = rig(kind, &text(&lines));
+            rig.place("from/dir/new", b"new");
+            rig.place("to/dir/x/old", b"old");
+            let code = match kind {
+                Kind::Line => {
+                    let (first, _) = line(&mut rig, "anna", "RENAME replace=1 /from/dir\t/to/dir\n");
+                    first.strip_prefix("ERR ").map_or(200, |error| error[..3].parse().unwrap_or(0))
+                }
+                _ => http(&mut rig, "anna", "MOVE /from/dir", "Destination: /to/dir\r\n", "").0,
+            };
+            let may = letters.contains('w') && letters.contains('d');
+            cases += 1;
+            let is_replaced = rig.file("to/dir/new").is_some() && rig.file("to/dir/x/old").is_none();
+            let is_as_it_was = rig.file("from/dir/new").is_some() && rig.file("to/dir/x/old").is_some();
+            let is_right = if may { (200..300).contains(&code) && is_replaced } else { code >= 400 && is_as_it_was };
+            if !is_right {
+                wrong.push(format!("{kind:?} {letters}: {code}, may={may}"));
+            }
+        }
+    }
+    println!("access matrix: {cases} replacements of trees, {} wrong", wrong.len());
+    assert!(wrong.is_empty(), "{} of {cases}: {:#?}", wrong.len(), &wrong[..wrong.len().min(20)]);
+}

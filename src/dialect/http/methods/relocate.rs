@@ -63,7 +63,14 @@ impl Handler for Move {
             return Err(Failure::Malformed("a MOVE has no Depth but infinity").into());
         }
         let parents = MissingParents::Refuse;
-        Ok(Action::Run(Command::Run(Whole::Rename { from, to, precondition, parents, len_max: None })))
+        Ok(Action::Run(Command::Run(Whole::Rename {
+            from,
+            to,
+            precondition,
+            parents,
+            replaces_dir: true,
+            len_max: None,
+        })))
     }
 
     fn answered(&mut self, answer: Answer, response: &mut ResponseMeta, context: &mut Context<'_>) -> Action {

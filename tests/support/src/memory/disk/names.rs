@@ -146,7 +146,7 @@ impl Disk {
                 self.make_way(key.as_str())?;
                 Ok(self.owing(&[key.as_str()], Outcome::Answered(Answer::DirMade { is_new }), durable))
             }
-            Op::Run(Whole::Rename { from, to, precondition, parents, len_max }) => {
+            Op::Run(Whole::Rename { from, to, precondition, parents, replaces_dir, len_max }) => {
                 self.fit(rng, faults)?;
                 match (len_max, self.tree.at(from.as_str())) {
                     (Some(len_max), Some(Child::File(ino))) if self.meta(ino).len > len_max => {
@@ -161,7 +161,7 @@ impl Disk {
                 if parents == MissingParents::Refuse {
                     self.need_dir(to.parent())?;
                 }
-                self.rename(&from, &to, &precondition, durable)
+                self.rename((&from, &to), (&precondition, replaces_dir), durable)
             }
             other => unreachable!("{other:?} is served elsewhere"),
         }
@@ -218,7 +218,12 @@ impl Disk {
         self.tree.touch(ino);
     }
 
-    fn rename(&mut self, from: &Key, to: &Key, precondition: &Precondition, durable: bool) -> Stepping {
+    fn rename(
+        &mut self,
+        (from, to): (&Key, &Key),
+        (precondition, replaces_dir): (&Precondition, bool),
+        durable: bool,
+    ) -> Stepping {
         let (child, parent) = self.source(from)?;
         let target = self.make_way(to.parent())?;
         let there = self.tree.at(to.as_str());
@@ -226,8 +231,21 @@ impl Disk {
             return Err(refused(Failure::PreconditionFailed));
         }
         let placed = if there.is_some() { Placed::Replaced } else { Placed::New };
-        self.may_replace(to, precondition)?;
-        if matches!(child, Child::Dir(_)) && self.tree.at(to.as_str()).is_some() {
+        let is_exchanged =
+            replaces_dir && from != to && matches!((child, there), (Child::Dir(_), Some(_)) | (_, Some(Child::Dir(_))));
+        if is_exchanged {
+            let is_inside = |one: &Key, other: &Key| one.as_str().starts_with(&format!("{other}/"));
+            if is_inside(from, to) || is_inside(to, from) {
+                return Err(refused(Failure::Conflict("a folder cannot move into itself")));
+            }
+            if !matches!(precondition, Precondition::None | Precondition::Present) {
+                return Err(refused(Failure::PreconditionFailed));
+            }
+            self.tree.remove(target, to.name());
+        } else {
+            self.may_replace(to, precondition)?;
+        }
+        if !is_exchanged && matches!(child, Child::Dir(_)) && self.tree.at(to.as_str()).is_some() {
             return Err(refused(Failure::Conflict("a file has that name")));
         }
         if from != to {

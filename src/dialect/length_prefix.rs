@@ -217,6 +217,7 @@ impl LengthPrefix {
             limits: context.limits,
             access: context.access,
             caller: context.caller.clone(),
+            key: context.key,
             client: context.client,
             proxy: None,
             guesses: context.guesses.as_mut().map(|limit| GuessLimit { guesses: &mut *limit.guesses, now: limit.now }),

@@ -88,6 +88,8 @@ pub struct Context<'a> {
     /// The caller of the request. A protocol that is shown credentials sets it for each request that it decodes; before, it
     /// is what the connection itself proves.
     pub caller: Caller,
+    /// The name that the present request is about, as it is used: an upload to a drop box has another than was asked for.
+    pub key: Option<&'a Key>,
     /// The address of the client that sent the request: the peer, or the one that a trusted proxy names, which a
     /// protocol sets for each request that it decodes.
     pub client: IpAddr,

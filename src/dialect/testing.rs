@@ -26,6 +26,7 @@ pub(super) fn call_protocol<R>(phase: Phase, access: &Access, call: impl FnOnce(
         limits: &limits,
         access,
         caller: Caller::ANYBODY,
+        key: None,
         client: [127, 0, 0, 1].into(),
         proxy: None,
         guesses: None,

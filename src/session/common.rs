@@ -223,8 +223,10 @@ impl Common {
         let verdict = self.data.verdict.take();
         let retry_after_s = self.data.retry_after_s.take();
         let was_checked = verdict.is_some();
+        let data = &mut *self.data;
         let mut context = Context {
-            out: self.data.outbox.text(),
+            out: data.outbox.text(),
+            key: data.request.as_ref().map(|request| &request.key),
             limits: cx.limits,
             access: cx.access,
             caller,

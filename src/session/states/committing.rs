@@ -15,9 +15,11 @@ impl Behavior for Committing {
         common.give_back(done.chunk, cx);
         match done.result {
             Ok(Outcome::Committed(stored)) => {
+                let answer = Ok(Answer::Stored(stored));
+                // Before the report, which ends the request: the answer has its name.
+                let action = common.with_protocol(cx, |protocol, context| protocol.answered(answer, context));
                 common.report(Ok(()), cx);
-                let answer = Answer::Stored(stored);
-                Step::Obey(common.with_protocol(cx, |protocol, context| protocol.answered(Ok(answer), context)))
+                Step::Obey(action)
             }
             Ok(_) => Step::stay(self),
             Err(error) => error.into(),

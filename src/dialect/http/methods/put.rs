@@ -55,6 +55,7 @@ impl Upload {
                 response.head(201, context);
                 if let Some(Path { key, .. }) = &self.path {
                     // Relative to the target: a proxy may have removed a prefix of the path.
+                    let key = context.key.unwrap_or(key);
                     field("Location", &target::component(key.name()), context.out);
                 }
                 self.describe(stored, context);

@@ -19,11 +19,8 @@ use crate::command::{Append, Command, Put, Whole};
 use crate::error::{Failure, StoreError};
 use crate::object::{Entry, Key, Listing, Node, Precondition};
 use crate::upload::{UploadId, UploadRef};
-use crate::wire::key;
+use crate::wire::key::{self, UNNAMED};
 use crate::wire::line::hex;
-
-/// A name that no rule mentions.
-const UNNAMED: &str = "\u{fffd}";
 
 /// The rules do not permit it.
 pub const DENIED: Failure = Failure::Denied("this is not permitted here");

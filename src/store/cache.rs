@@ -31,7 +31,7 @@ use crate::platform::ReadNow;
 use crate::store::fs::errno::TARGET;
 use crate::store::fs::inotify::{Event, Watch, WatchId};
 use crate::store::fs::read::OpenFile;
-use crate::store::fs::resolve::look_flags;
+use crate::store::fs::resolve::{join, look_flags};
 use crate::store::fs::root::FileSystem;
 
 /// Names remembered as asked for lately, by their hash.
@@ -320,8 +320,7 @@ impl Known {
                 let Some(Watched::Dir(dir)) = self.watched.get(&id) else { return false };
                 // What is not UTF-8 has no key.
                 if let Ok(name) = std::str::from_utf8(name) {
-                    let path = if dir.is_empty() { name.to_owned() } else { format!("{dir}/{name}") };
-                    let watch = self.take(&path);
+                    let watch = self.take(&join(dir, name));
                     self.unwatched.extend(watch);
                 }
             }

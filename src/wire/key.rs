@@ -17,6 +17,8 @@ pub const DEPTH_MAX: usize = 64;
 /// The server's own directory. Refused as any component and in any letter case: a file system may ignore
 /// case, and a directory under the root may be the root of another server.
 pub const RESERVED: &str = ".filewharf";
+/// A name that no rule mentions: what is permitted for it holds for those that no protocol can carry.
+pub const UNNAMED: &str = "\u{fffd}";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Path {

@@ -18,9 +18,10 @@ use crate::platform::Hides;
 use crate::store::fs::errno;
 use crate::store::fs::linux;
 use crate::store::fs::names::{Gather, Times, Type, Window};
+use crate::store::fs::resolve::join;
 use crate::store::fs::root::FileSystem;
 use crate::store::fs::stat::{self, Kind};
-use crate::wire::key::{has_control, is_reserved};
+use crate::wire::key::{UNNAMED, has_control, is_reserved};
 
 /// What an entry takes on the wire and in memory besides its name, roughly.
 const ENTRY_COST: usize = 96;
@@ -37,9 +38,6 @@ pub(super) fn page(mut entries: Vec<Entry>, more: bool, unlisted: u64) -> Listin
     entries.shrink_to_fit();
     Listing { entries, more, unlisted, total: None }
 }
-
-/// A name that the rules of no caller mention.
-pub(super) const UNNAMED: &str = "\u{fffd}";
 
 /// Names looked through for one that is listed.
 const LOOKED_THROUGH_MAX: u32 = 1000;
@@ -225,8 +223,7 @@ impl FileSystem {
                     return Ok(None);
                 }
                 // From the root: a link in a directory may point anywhere inside.
-                let whole = if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") };
-                Ok(self.stat_under(&whole, true).ok().and_then(found))
+                Ok(self.stat_under(&join(path, name), true).ok().and_then(found))
             }
             Ok(stat) => Ok(found(stat)),
             Err(Errno::NOENT) => Ok(None),

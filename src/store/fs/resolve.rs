@@ -17,6 +17,11 @@ use crate::store::fs::stat::{self, Kind};
 /// Times a walk that met a rename is repeated.
 const RACE_TRIES: u32 = 8;
 
+/// The path of a name in a directory; the root has an empty one.
+pub(crate) fn join(dir: &str, name: &str) -> String {
+    if dir.is_empty() { name.to_owned() } else { format!("{dir}/{name}") }
+}
+
 /// How directories are opened for a change: never through a link, and so that they can be synced.
 pub(crate) fn dir_flags() -> OFlags {
     OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC

@@ -17,10 +17,11 @@ use crate::order::{By, Order};
 use crate::os::process::clock;
 use crate::platform::Hides;
 use crate::store::fs::errno;
-use crate::store::fs::list::{Name, UNNAMED, cost, page};
+use crate::store::fs::list::{Name, cost, page};
 use crate::store::fs::names::{Gather, Times, Type, Window};
 use crate::store::fs::root::FileSystem;
 use crate::store::fs::stat::{self, DirId};
+use crate::wire::key::UNNAMED;
 
 /// A step ends after this time: other listings and reads wait as long.
 const STEP: Duration = Duration::from_millis(10);

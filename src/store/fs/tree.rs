@@ -16,11 +16,12 @@ use crate::error::{Failure, StoreError};
 use crate::object::{Entry, Listing, Node};
 use crate::os::process::clock;
 use crate::store::fs::errno;
-use crate::store::fs::list::{PageOf, UNNAMED, cost, page};
+use crate::store::fs::list::{PageOf, cost, page};
 use crate::store::fs::names::Window;
+use crate::store::fs::resolve::join;
 use crate::store::fs::root::FileSystem;
 use crate::store::fs::stat;
-use crate::wire::key::{self, DEPTH_MAX, KEY_LEN_MAX};
+use crate::wire::key::{self, DEPTH_MAX, KEY_LEN_MAX, UNNAMED};
 
 /// A page that has a name ends after this time: other listings wait as long. Tests say where pages end.
 const STEP: Duration = Duration::from_millis(if cfg!(test) { 60_000 } else { 10 });
@@ -61,10 +62,6 @@ enum Found {
     None,
     /// A name for which the page has no place.
     Left,
-}
-
-fn join(dir: &str, name: &str) -> String {
-    if dir.is_empty() { name.to_owned() } else { format!("{dir}/{name}") }
 }
 
 fn depth(path: &str) -> usize {

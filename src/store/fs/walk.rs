@@ -11,6 +11,7 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use crate::store::fs::names::{Bounds, Gather, Names};
+use crate::store::fs::resolve::join;
 use crate::store::fs::root::{Dir, FileSystem};
 use crate::wire::key::{has_control, is_reserved};
 
@@ -209,7 +210,7 @@ impl Walk {
     fn next_dir(&mut self, fs: &FileSystem) -> Result<Next<'_>, Errno> {
         while let Some(level) = self.above.last_mut() {
             while let Some(name) = level.names.names_after(&level.last).next() {
-                let path = if level.path.is_empty() { name.to_owned() } else { format!("{}/{name}", level.path) };
+                let path = join(&level.path, name);
                 if self.at.as_ref().is_none_or(|at| Place::of(&path) > *at) {
                     return Ok(Next::Dir(Some(path)));
                 }

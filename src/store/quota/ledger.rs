@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::config::{Fixed, Quota};
 use crate::error::{Failure, StoreError};
 use crate::object::{Key, Usage};
+use crate::store::fs::resolve::join;
 use crate::store::mutex::lock;
 use crate::store::quota::books::Books;
 use crate::store::quota::entries::{AccountId, Charges, End};
@@ -200,8 +201,7 @@ impl Quotas {
     /// A directory is about to be made.
     pub(crate) fn making_dir(&self, above: &str, name: &str) {
         if self.is_used() {
-            let path = if above.is_empty() { name.to_owned() } else { format!("{above}/{name}") };
-            self.books().made_dir(&path);
+            self.books().made_dir(&join(above, name));
         }
     }
 

@@ -50,7 +50,7 @@ pub(super) fn run(args: &Args) -> Result<bool, UsageError> {
                     Ok(())
                 }
                 Ok(entry) if entry.dir && parents => Ok(()),
-                Ok(_) => Err(taken().at(&remote.address, &remote.path)),
+                Ok(_) => Err(ErrorKind::conflict("that name is taken").at(&remote.address, &remote.path)),
                 Err(error) => Err(error),
             },
             (false, true) => client.make_dir(&remote.path).map(drop),
@@ -58,8 +58,4 @@ pub(super) fn run(args: &Args) -> Result<bool, UsageError> {
         });
     }
     Ok(run.reporter.finish())
-}
-
-fn taken() -> ErrorKind {
-    ErrorKind::Refused { code: 409, message: "that name is taken".to_owned(), retry_after: None }
 }

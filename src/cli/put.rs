@@ -347,8 +347,7 @@ fn plan(client: &mut Client, path: &str, known: Known) -> Result<(), ClientError
         },
     };
     match entry.is_some_and(|entry| entry.dir) {
-        true => Err(ErrorKind::Refused { code: 409, message: "a folder has that name".to_owned(), retry_after: None }
-            .at(client.address(), path)),
+        true => Err(ErrorKind::conflict("a folder has that name").at(client.address(), path)),
         false => Ok(()),
     }
 }

@@ -87,9 +87,7 @@ fn plan(run: &Run, client: &mut Client, remote: &RemotePath, is_dir: bool, recur
     for entry in client.list_all(&remote.path) {
         let entry = entry?;
         if !recursive {
-            let (code, message) = (409, "the folder is not empty".to_owned());
-            let refused = ErrorKind::Refused { code, message, retry_after: None };
-            return Err(refused.at(&remote.address, &remote.path));
+            return Err(ErrorKind::conflict("the folder is not empty").at(&remote.address, &remote.path));
         }
         run.reporter.say(format!("rm {dir}{}{}", entry.name, if entry.dir { "/" } else { "" }));
     }

@@ -80,6 +80,11 @@ impl ErrorKind {
         Some(Self::Refused { code: *code, message: words.clone(), retry_after })
     }
 
+    /// What the server would answer (409), where this is seen before it is asked.
+    pub(crate) fn conflict(message: &str) -> Self {
+        Self::Refused { code: 409, message: message.to_owned(), retry_after: None }
+    }
+
     pub(crate) fn local(operation: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
         Self::LocalFile { operation, path: path.into(), source }
     }

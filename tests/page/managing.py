@@ -321,9 +321,7 @@ def main():
         a_selection_is_downloaded_as_an_archive(browser, writable)
         an_unfinished_upload_is_named_after_a_reload(browser, writable, shots)
         all_names_are_sorted_and_filtered_by_the_server(browser, writable, directory)
-        # Only where the page is informed of the rights of its caller.
-        if browser.run("return 'may' in document.body.dataset"):
-            a_drop_box_takes_files_and_gives_receipts(browser, inbox, other, shots)
+        a_drop_box_takes_files_and_gives_receipts(browser, inbox, other, shots)
         browser.screen(1280, 900)
         a_server_that_permits_nothing_offers_nothing(browser, read_only, shots)
         unexpected = [line for line in browser.complaints() if not re.search("status of 405|beforeunload", line)]

@@ -12,7 +12,7 @@ const make = (tag, props, ...kids) => {
 };
 const data = document.body.dataset;
 // The letters of the rights in this directory; a name with other rights has its own.
-const MAY = data.may ?? ('writable' in data ? 'rlcwd' : 'rl');
+const MAY = data.may;
 const may = (letters, entry) => [...letters].every(letter => (entry?.may ?? MAY).includes(letter));
 const writable = may('c') || may('w'), isInbox = writable && !may('l');
 const linked = data.links === 'all';   // what is uploaded can be linked to

@@ -1,7 +1,7 @@
 //! The order of a listing, and which names are in it.
 //!
-//! Each order but that by bytes is one of keys whose bytes are compared: a directory goes before a file, then comes what
-//! it is sorted by, then its name as people sort names (numbers by their value, case ignored), then the name itself.
+//! Each order but that by bytes is the byte order of keys: a directory goes before a file, then comes what it is sorted
+//! by, then its name as people sort names (numbers by their value, case ignored), then the name itself.
 
 use crate::object::{Entry, Node};
 

@@ -237,6 +237,10 @@ fn end(writer: &mut Writer, response: &ResponseMeta, context: &mut Context<'_>) 
     if writer.end(response, context) { response.next_action() } else { Action::Part }
 }
 
+fn listing(key: Key, recursive: bool, after: Option<Box<str>>, limit: usize) -> Command {
+    Command::List { key, recursive, after, limit, digests: false, order: Order::default() }
+}
+
 impl Run {
     /// What a walk begins with.
     fn begin(&mut self) -> Command {
@@ -256,14 +260,7 @@ impl Run {
     fn list(&mut self, after: After) -> Command {
         self.awaits = Awaits::Page;
         let after = if let After::Name(name) = after { Some(name) } else { None };
-        Command::List {
-            key: self.subject(),
-            recursive: true,
-            after,
-            limit: PAGE_NAMES,
-            digests: false,
-            order: Order::default(),
-        }
+        listing(self.subject(), true, after, PAGE_NAMES)
     }
 
     /// What is walked through: the present name, or the directory.
@@ -288,15 +285,7 @@ impl Run {
             match entry.node {
                 None if entry.is_dir => {
                     self.awaits = Awaits::Dir(path);
-                    let (recursive, after, limit, digests) = (false, None, 1, false);
-                    return Ok(Action::Continue(Command::List {
-                        key,
-                        recursive,
-                        after,
-                        limit,
-                        digests,
-                        order: Order::default(),
-                    }));
+                    return Ok(Action::Continue(listing(key, false, None, 1)));
                 }
                 Some(Node::Dir { mtime }) => self.dir(&path, mtime)?,
                 _ if !context.rights(&key).has(Rights::READ) => {}

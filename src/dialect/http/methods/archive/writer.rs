@@ -24,7 +24,7 @@ enum Body {
     Zip {
         directory: Vec<u8>,
         entries: u64,
-        /// The file whose content is sent.
+        /// The file that is sent.
         open: Option<zip::Entry>,
         /// Bytes of the directory that were sent.
         sent: usize,

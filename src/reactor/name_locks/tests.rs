@@ -11,6 +11,17 @@ fn id(n: u32) -> ConnId {
     ConnId::new(n, 0)
 }
 
+fn rename(from: &str, to: &str) -> Op {
+    Op::Run(Whole::Rename {
+        from: key(from),
+        to: key(to),
+        precondition: Precondition::None,
+        parents: MissingParents::Make,
+        replaces_dir: false,
+        len_max: None,
+    })
+}
+
 fn delete(text: &str) -> Op {
     Op::Run(Whole::Delete {
         key: key(text),
@@ -175,16 +186,6 @@ fn a_listing_waits_only_for_changes_that_were_there_before_it() {
 #[test]
 fn a_rename_holds_both_of_its_names() {
     let mut locks = NameLocks::default();
-    let rename = |from, to| {
-        Op::Run(Whole::Rename {
-            from: key(from),
-            to: key(to),
-            precondition: Precondition::None,
-            parents: MissingParents::Make,
-            replaces_dir: false,
-            len_max: None,
-        })
-    };
     assert!(locks.acquire(id(1), rename("a", "b")).is_some());
     assert!(locks.acquire(id(2), rename("c", "b")).is_none());
     assert!(locks.acquire(id(3), delete("a")).is_none());
@@ -200,16 +201,6 @@ fn a_rename_holds_both_of_its_names() {
 #[test]
 fn a_rename_has_its_place_among_the_changes_of_both_of_its_names() {
     let mut locks = NameLocks::default();
-    let rename = |from, to| {
-        Op::Run(Whole::Rename {
-            from: key(from),
-            to: key(to),
-            precondition: Precondition::None,
-            parents: MissingParents::Make,
-            replaces_dir: false,
-            len_max: None,
-        })
-    };
     assert!(locks.acquire(id(1), delete("a")).is_some());
     assert!(locks.acquire(id(2), rename("a", "b")).is_none());
     assert!(locks.acquire(id(3), rename("b", "a")).is_none());
@@ -225,15 +216,7 @@ fn a_rename_has_its_place_among_the_changes_of_both_of_its_names() {
 #[test]
 fn a_rename_onto_itself_and_a_list_of_a_prefix_do_no_harm() {
     let mut locks = NameLocks::default();
-    let rename = Op::Run(Whole::Rename {
-        from: key("a"),
-        to: key("a"),
-        precondition: Precondition::None,
-        parents: MissingParents::Make,
-        replaces_dir: false,
-        len_max: None,
-    });
-    assert!(locks.acquire(id(1), rename).is_some());
+    assert!(locks.acquire(id(1), rename("a", "a")).is_some());
     assert!(locks.acquire(id(2), delete("ab/x")).is_some());
     assert!(locks.acquire(id(3), list("a")).is_some(), "ab/x is not inside a");
     locks.release(id(1));

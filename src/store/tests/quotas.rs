@@ -60,15 +60,7 @@ impl Bench {
     }
 
     pub(super) fn shift(&mut self, from: &str, to: &str) -> Result<(), Failure> {
-        let op = Op::Run(Whole::Rename {
-            from: key(from),
-            to: key(to),
-            precondition: Precondition::None,
-            parents: MissingParents::Make,
-            replaces_dir: false,
-            len_max: None,
-        });
-        self.run(op).map(drop)
+        self.rename(from, to, Precondition::None).map(drop)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The neutral vocabulary between dialects and the engine: a dialect asks with a [`Command`] and
 //! is told an [`Answer`]. No status code, path or byte of a wire grammar appears here.
 
+use crate::error::Failure;
 use crate::object::{ExpectedKind, Key, Listing, Meta, MissingParents, Node, Placed, Precondition, Stored, Usage};
 use crate::order::Order;
 use crate::upload::{Inquiry, UploadId, UploadRef, UploadState};
@@ -14,6 +15,8 @@ pub enum Command {
     Append(Box<Append>),
     /// Give up an upload: nothing of it stays.
     CancelUpload { id: UploadId },
+    /// Copy a file or a directory.
+    Copy(Box<Copying>),
     /// Open a file for sending.
     Get { key: Key },
     /// One page of a directory.
@@ -47,6 +50,7 @@ impl Command {
     /// The name it is about, for the log; `None` where only the store knows it.
     pub fn key(&self) -> Option<&Key> {
         Some(match self {
+            Self::Copy(copying) => &copying.from,
             Self::Get { key } | Self::List { key, .. } => key,
             Self::Put(put) => &put.key,
             Self::Run(whole) => whole.key(),
@@ -62,7 +66,7 @@ impl Command {
     /// True if it changes the served directory.
     pub const fn is_change(&self) -> bool {
         match self {
-            Self::Append(_) | Self::CancelUpload { .. } | Self::Put(_) => true,
+            Self::Append(_) | Self::CancelUpload { .. } | Self::Copy(_) | Self::Put(_) => true,
             Self::Get { .. } | Self::List { .. } | Self::StatUpload { .. } => false,
             Self::Run(whole) => !matches!(whole.names(), Names::Look(_)),
         }
@@ -72,6 +76,7 @@ impl Command {
         match self {
             Self::Append(_) => "append",
             Self::CancelUpload { .. } => "delete",
+            Self::Copy(_) => "copy",
             Self::Get { .. } => "get",
             Self::List { .. } => "list",
             Self::Put(_) => "put",
@@ -153,6 +158,34 @@ impl Whole {
     }
 }
 
+/// A copy of a file or a directory: nothing of it is at its name before all of it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copying {
+    pub from: Key,
+    pub to: Key,
+    /// What must hold at `to`.
+    pub precondition: Precondition,
+    /// Of `to`.
+    pub parents: MissingParents,
+    /// What becomes of a directory at `from`.
+    pub dir: DirCopy,
+    /// A directory at `to` is replaced with all that is in it, and a file by a directory.
+    pub replaces_dir: bool,
+    /// Bytes that a file may have there.
+    pub len_max: Option<u64>,
+}
+
+/// What a request to copy means for a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DirCopy {
+    /// Nothing, for this reason.
+    Refused(Failure),
+    /// Without what is in it.
+    Empty,
+    /// With all that is in it.
+    Whole,
+}
+
 /// A part of an upload that can be resumed: the body of one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Append {
@@ -199,7 +232,7 @@ pub enum Answer {
     UploadFound(Box<UploadState>),
     /// The directory stands there; `is_new` if this command has made it.
     DirMade { is_new: bool },
-    /// It has its new name, and whether a file had that before.
+    /// It, or its copy, has the new name, and whether something had that before.
     Moved(Placed),
     /// Bytes that are free, and the quota that has the least left.
     SpaceLeft { free: u64, quota: Option<Usage> },

@@ -125,13 +125,14 @@ pub struct Counters {
 
 impl Counters {
     /// What each element of [`Counters::requests`] counts.
-    pub const REQUESTS: [&'static str; 8] = ["delete", "get", "list", "mkdir", "put", "rename", "stat", "append"];
+    pub const REQUESTS: [&'static str; 11] =
+        ["delete", "get", "list", "mkdir", "put", "rename", "stat", "append", "copy", "space", "time"];
 
     /// The kind of requests that were refused before it was known.
     pub const UNKNOWN: &'static str = "unknown";
 
     /// What each place of [`Counters::states`] counts: the states of a session, in their order.
-    pub const STATES: [&'static str; 18] = [
+    pub const STATES: [&'static str; 19] = [
         "proxy-header",
         "handshake",
         "await-header",
@@ -139,6 +140,7 @@ impl Counters {
         "await-slot",
         "opening",
         "executing",
+        "copying",
         "receiving-body",
         "finishing-writes",
         "committing",

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::access::Rules;
 use crate::buffer::Chunk;
-use crate::command::{Answer, Put, Whole};
+use crate::command::{Answer, Copying, Put, Whole};
 use crate::error::StoreError;
 use crate::ids::{ClientAddress, ConnId, FileId, GroupId, ListenerId};
 use crate::object::{Key, Listing, Meta, Precondition, Stored};
@@ -27,11 +27,13 @@ pub use crate::counters::{Counters, Health, Queued};
 /// One operation of the store. It owns its bytes, so it may outlive its connection.
 #[derive(Debug)]
 pub enum Op {
-    /// Removes a staging file. Consumes `file`, whatever happens.
+    /// Removes a staging file, or a copy that is not complete. Consumes `file`, whatever happens.
     Abort { file: FileId },
     /// Makes what was written to an upload durable up to `offset`, and records that together with the state of its
     /// digest there. Every byte before `offset` has been written; more may be written meanwhile.
     Checkpoint { file: FileId, offset: u64, digest: Option<DigestState> },
+    /// Opens what is to be copied, and makes the file or the directory that its copy will be: [`Outcome::Created`].
+    BeginCopy(Box<Copying>),
     /// Closes a file that was opened for reading. Consumes `file`.
     Close { file: FileId },
     /// Makes a complete staging file, or a complete upload, visible under `key`, as durably as the store is configured.
@@ -52,6 +54,8 @@ pub enum Op {
         /// The SHA-256 of all of it, where that is known: it is kept with the file.
         digest: Option<Box<[u8; 32]>>,
     },
+    /// Copies the next 8 MiB at most, or a few names. `file` is that of a `BeginCopy`.
+    Copy { file: FileId },
     /// Makes a staging file for an upload, and refuses what can be known now: a directory in the way,
     /// a precondition that does not hold, no space. Space is reserved as the bytes are written.
     /// Where the file that the client announced has the name already, that is [`Outcome::Committed`].
@@ -96,6 +100,9 @@ pub enum Op {
         /// For the upload that is there, or for each of those that a new one is concatenated from.
         permit: Permit,
     },
+    /// Gives a complete copy its name, as durably as the store is configured: [`Outcome::Answered`]. Consumes `file`,
+    /// whatever happens.
+    PlaceCopy { file: FileId, copying: Box<Copying> },
     /// Reads up to `len` bytes into `chunk`, which comes back with the completion.
     Read { file: FileId, offset: u64, len: usize, chunk: Chunk },
     /// Removes an upload that no connection is attached to.
@@ -140,6 +147,10 @@ pub enum Outcome {
     Closed,
     /// Visible, and as durable as configured.
     Committed(Stored),
+    /// A `Copy` ended: whether all is copied.
+    Copied {
+        is_complete: bool,
+    },
     Created(FileId),
     Flushed,
     /// A `Join` ended: this many bytes were copied, never 0.

@@ -15,7 +15,7 @@ use crate::access::control::Access;
 use crate::access::names::parent;
 use crate::access::rights::Rights;
 use crate::access::rules::Rules;
-use crate::command::{Append, Command, Put, Whole};
+use crate::command::{Append, Command, Copying, DirCopy, Put, Whole};
 use crate::error::{Failure, StoreError};
 use crate::object::{Entry, Key, Listing, Node, Precondition};
 use crate::upload::{UploadId, UploadRef};
@@ -181,7 +181,7 @@ impl Rules {
 
     fn permit(&self, command: Command, asking: &Asking<'_>) -> Result<Command, Failure> {
         match &command {
-            Command::Run(Whole::Rename { .. }) => self.permit_rename(command, asking),
+            Command::Copy(_) | Command::Run(Whole::Rename { .. }) => self.permit_relocation(command, asking),
             Command::Put(_) | Command::Append(_) => self.permit_new(command, asking),
             Command::CancelUpload { .. } | Command::StatUpload { .. } => Ok(command),
             Command::Get { .. } | Command::List { .. } | Command::Run(_) => {
@@ -279,22 +279,49 @@ impl Rules {
     }
 
     /// A directory moves with all that is in it, so no rule may lie under either name; and nothing becomes readable by
-    /// it that was not.
-    fn permit_rename(&self, command: Command, asking: &Asking<'_>) -> Result<Command, Failure> {
-        let Command::Run(Whole::Rename { from, to, precondition, parents, replaces_dir, .. }) = command else {
-            return Ok(command);
-        };
-        let mut source = self.rights(asking.caller, asking.from, &from);
+    /// it that was not. The same holds of a copy.
+    fn permit_relocation(&self, command: Command, asking: &Asking<'_>) -> Result<Command, Failure> {
+        match command {
+            Command::Run(Whole::Rename { from, to, precondition, parents, replaces_dir, .. }) => {
+                let needed = |gained| Rights::DELETE.with(gained);
+                let Relocated { precondition, may_remove, len_max, .. } =
+                    self.relocated((&from, &to), precondition, needed, asking)?;
+                // With a directory, all that is in it is removed.
+                let replaces_dir = replaces_dir && may_remove;
+                Ok(Command::Run(Whole::Rename { from, to, precondition, parents, replaces_dir, len_max }))
+            }
+            Command::Copy(copying) => {
+                let Copying { from, to, precondition, parents, dir, replaces_dir, .. } = *copying;
+                let Relocated { source, precondition, may_remove, len_max } =
+                    self.relocated((&from, &to), precondition, |_| Rights::READ, asking)?;
+                let dir = if source.has(Rights::LIST) { dir } else { DirCopy::Refused(denied(asking.caller)) };
+                let replaces_dir = replaces_dir && may_remove;
+                Ok(Command::Copy(Box::new(Copying { from, to, precondition, parents, dir, replaces_dir, len_max })))
+            }
+            other => Ok(other),
+        }
+    }
+
+    /// What may become of a source at a target. `needed` are the rights at the source, with those to see it that the
+    /// caller has at the target.
+    fn relocated(
+        &self,
+        (from, to): (&Key, &Key),
+        precondition: Precondition,
+        needed: impl FnOnce(Rights) -> Rights,
+        asking: &Asking<'_>,
+    ) -> Result<Relocated, Failure> {
+        let mut source = self.rights(asking.caller, asking.from, from);
         let is_hidden = source.is_none();
         if is_hidden {
-            source = self.rights_above(asking.caller, asking.from, &from);
+            source = self.rights_above(asking.caller, asking.from, from);
         }
-        let target = self.rights(asking.caller, asking.from, &to);
+        let target = self.rights(asking.caller, asking.from, to);
         let gained = target.and(Rights::READ.with(Rights::LIST));
-        if !source.has(Rights::DELETE.with(gained))
+        if !source.has(needed(gained))
             || target == Rights::CREATE
-            || self.has_rule_under(&from)
-            || self.has_rule_under(&to)
+            || self.has_rule_under(from)
+            || self.has_rule_under(to)
         {
             return Err(DENIED);
         }
@@ -305,15 +332,24 @@ impl Rules {
             (false, false) => return Err(DENIED),
         };
         // What is under the same prefix has met its bounds.
-        let is_within = self.is_same_prefix(&from, &to);
-        let len_max = self.upload_len_max(asking.caller, asking.from, &to).filter(|_| !is_within);
+        let is_within = self.is_same_prefix(from, to);
+        let len_max = self.upload_len_max(asking.caller, asking.from, to).filter(|_| !is_within);
         if is_hidden {
             return Err(Failure::NotFound);
         }
-        // With a directory, all that is in it is removed.
-        let replaces_dir = replaces_dir && target.has(Rights::DELETE);
-        Ok(Command::Run(Whole::Rename { from, to, precondition, parents, replaces_dir, len_max }))
+        Ok(Relocated { source, precondition, may_remove: target.has(Rights::DELETE), len_max })
     }
+}
+
+/// What may become of a source at a target.
+struct Relocated {
+    /// The rights of the caller at the source.
+    source: Rights,
+    precondition: Precondition,
+    /// What the target was may be removed with all that is in it.
+    may_remove: bool,
+    /// Bytes that a file may have there.
+    len_max: Option<u64>,
 }
 
 /// Whether these rights at its name permit a command that is about one name.

@@ -107,7 +107,7 @@ enum Exchange {
     },
     /// MKDIR that tells whether the directory is new.
     MakeDir(Key),
-    /// DELETE, MKDIR, RENAME, SPACE, TIME: nothing to remember but the name, for the message.
+    /// COPY, DELETE, MKDIR, RENAME, SPACE, TIME: nothing to remember but the name, for the message.
     Plain(Key),
 }
 
@@ -154,6 +154,7 @@ impl Line {
             "GET" => self.get(&request),
             "LIST" => self.list(&request, context),
             "STAT" => self.stat(&request),
+            "COPY" => self.copy(&request),
             "DELETE" => self.delete(&request),
             "MKDIR" => self.make_dir(&request),
             "RENAME" => self.rename(&request),

@@ -76,12 +76,14 @@ enum NameUse<'a> {
 fn name_use(op: &Op) -> NameUse<'_> {
     match op {
         Op::Open { key } => NameUse::Read(key),
+        Op::BeginCopy(copying) => NameUse::Read(&copying.from),
         Op::List { key, recursive, .. } => NameUse::List(key, *recursive),
         // Its body is not on its way: it is compared with what readers see.
         Op::Create(put) if put.sha256.is_some() => NameUse::Read(&put.key),
         Op::OpenUpload { upload: UploadRef::New(new), .. } if new.put.sha256.is_some() => NameUse::Read(&new.put.key),
         Op::Create(put) => NameUse::Create(&put.key),
         Op::Commit { key, .. } => NameUse::Change(key, None),
+        Op::PlaceCopy { copying, .. } => NameUse::Change(&copying.to, None),
         Op::Store { put, .. } => NameUse::Change(&put.key, None),
         Op::Run(whole) => match whole.names() {
             Names::Look(key) => NameUse::Read(key),
@@ -91,6 +93,7 @@ fn name_use(op: &Op) -> NameUse<'_> {
         Op::Abort { .. }
         | Op::Checkpoint { .. }
         | Op::Close { .. }
+        | Op::Copy { .. }
         | Op::EndPart { .. }
         | Op::FindUpload { .. }
         | Op::Flush { .. }

@@ -89,6 +89,7 @@ impl Ceiling {
                 // listings as there are workers for them hold a window between two steps.
                 limits.list_workers().saturating_mul(3).saturating_mul(limits.list_window_bytes),
                 limits.join_workers().saturating_mul(crate::store::WORKER_BUFFER_BYTES),
+                crate::store::TREES_COPIED_MAX * crate::store::WALK_BYTES,
                 // A crowd that the bounds do not permit counts where it is opened.
                 sum([limits.uploads_kept_max, limits.slots, limits.uploads_without_slot_max])
                     .saturating_mul(crate::store::UPLOAD_ENTRY_BYTES),

@@ -106,7 +106,7 @@ impl Common {
     /// Gives a command to the store that may run.
     pub(super) fn run(&mut self, command: Command, cx: &Cx<'_>) -> Step {
         let op = match command {
-            Command::Append(_) | Command::Put(_) | Command::List { .. } => {
+            Command::Append(_) | Command::Copy(_) | Command::Put(_) | Command::List { .. } => {
                 return Step::NeedSlot(SlotRequest::Command(command));
             }
             Command::Get { key } => {

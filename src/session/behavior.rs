@@ -22,6 +22,7 @@ macro_rules! in_state {
             State::AwaitSlot($data) => $call,
             State::Opening($data) => $call,
             State::Executing($data) => $call,
+            State::Copying($data) => $call,
             State::ReceivingBody($data) => $call,
             State::FinishingWrites($data) => $call,
             State::Committing($data) => $call,

@@ -31,6 +31,7 @@
 //! part refused     AwaitHeader ─▶ Opening ─▶ Saving ─▶ AwaitHeader
 //! small upload     AwaitHeader ─▶ ReceivingBody ─▶ FinishingWrites ─▶ Committing ─▶ AwaitHeader
 //! other command    AwaitHeader ─▶ Executing ─▶ AwaitHeader
+//! copy             AwaitHeader ─▶ Copying ─▶ AwaitHeader
 //! long reply       Executing ─▶ SendingPart ─▶ Executing
 //! archive          Executing ─▶ SendingPart ─▶ Opening ─▶ SendingBody ─▶ SendingPart ─▶ Executing
 //! new password     AwaitHeader ─▶ Verifying ─▶ AwaitHeader

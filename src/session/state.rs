@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use crate::buffer::Chunk;
-use crate::command::{Command, Ends, Put};
+use crate::command::{self, Command, Ends, Put};
 use crate::counters::Counters;
 use crate::dialect::Action;
 use crate::error::{CloseReason, Failure};
@@ -64,6 +64,9 @@ states! {
     Opening(Opening),
     /// Waiting for the store to do the whole command. Nothing is read.
     Executing(Executing),
+    /// Waiting for the store to make a copy, a step at a time. What comes meanwhile is kept for the next request; that
+    /// the peer is gone is noticed.
+    Copying(Copying),
     /// Socket to store.
     ReceivingBody(Box<Receiving>),
     /// The body is complete; waiting for the last writes. Nothing is read.
@@ -153,6 +156,24 @@ pub enum Executing {
     Tell,
     /// It is sent without what the caller may not see: the answer to this listing, or question.
     Filter(Box<Command>),
+}
+
+/// A copy.
+#[derive(Debug)]
+pub struct Copying {
+    pub stage: CopyStage,
+    /// The peer has ended its stream, and may wait for the answer all the same: nothing more is read.
+    pub is_all_heard: bool,
+}
+
+#[derive(Debug)]
+pub enum CopyStage {
+    /// It is being opened.
+    Beginning(Box<command::Copying>),
+    /// A step is under way.
+    Stepping { file: FileId, copying: Box<command::Copying> },
+    /// It gets its name.
+    Placing,
 }
 
 /// An upload under way.
@@ -327,7 +348,7 @@ pub struct Done {
 }
 
 impl Name {
-    #[allow(clippy::enum_glob_use, reason = "all of them, once or more")]
+    #[allow(clippy::enum_glob_use, clippy::too_many_lines, reason = "all of them, once or more")]
     /// The states that may follow. Everything may end in `Done`: the peer can vanish at any time.
     pub const fn followers(self) -> &'static [Self] {
         use Name::*;
@@ -338,6 +359,7 @@ impl Name {
                 AwaitSlot,
                 Opening,
                 Executing,
+                Copying,
                 ReceivingBody,
                 Committing,
                 Pausing,
@@ -349,6 +371,7 @@ impl Name {
             AwaitSlot => &[
                 AwaitHeader,
                 Opening,
+                Copying,
                 Executing,
                 ReceivingBody,
                 Saving,
@@ -373,6 +396,7 @@ impl Name {
                 SendingReply,
                 Done,
             ],
+            Copying => &[AwaitHeader, Pausing, SendingReply, Done],
             // A dialect may ask for the next thing as soon as it has the answer to this one.
             Executing | Committing | Pausing => &[
                 AwaitHeader,

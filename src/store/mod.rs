@@ -76,6 +76,7 @@ const COMMIT_NOW_MAX_AFAR: u64 = 1024 * 1024;
 
 pub use self::fs::mounts::MOUNTS_BYTES;
 pub use self::fs::walk::WALK_BYTES;
+pub use self::pool::copies::TREES_MAX as TREES_COPIED_MAX;
 pub use self::pool::mounted::{MOUNT_DESCRIPTORS, MOUNTS_WRITTEN_MAX};
 pub use self::quota::ledger::HOLDING_BYTES as QUOTA_HOLDING_BYTES;
 pub use self::resumable::index::ENTRY_BYTES as UPLOAD_ENTRY_BYTES;
@@ -150,6 +151,7 @@ impl DiskStore {
             Reply::Plain(outcome) => outcome,
             Reply::Wanted(_) => unreachable!("it waits, or is an error by now"),
             Reply::Created(growing) => Outcome::Created(self.files.add(Held::Staging(growing))),
+            Reply::CopyBegun(copy) => Outcome::Created(self.files.add(Held::Copying(copy))),
             Reply::Opened(file, meta, source) => {
                 Outcome::Opened { file: self.files.add(Held::Reading(Arc::new(file))), meta, source }
             }
@@ -235,10 +237,13 @@ impl DiskStore {
     /// The file an operation names; it stays open if the operation leaves it so.
     fn held(&mut self, op: &Op) -> Held {
         match op {
-            Op::Abort { file } | Op::Close { file } | Op::Commit { file, .. } | Op::EndPart { file, .. } => {
-                self.files.take(*file)
-            }
+            Op::Abort { file }
+            | Op::Close { file }
+            | Op::Commit { file, .. }
+            | Op::EndPart { file, .. }
+            | Op::PlaceCopy { file, .. } => self.files.take(*file),
             Op::Checkpoint { file, .. }
+            | Op::Copy { file }
             | Op::Flush { file, .. }
             | Op::Join { file, .. }
             | Op::Read { file, .. }

@@ -29,6 +29,7 @@ use crate::store::fs::stat;
 use crate::store::fs::sync::{Calls, SyncCalls};
 use crate::store::handles::Handles;
 use crate::store::pool::completions::{Completions, Wake};
+use crate::store::pool::copies::Trees;
 use crate::store::pool::jobs::Job;
 use crate::store::pool::latency::DiskLatency;
 use crate::store::pool::mounted::Mounted;
@@ -173,6 +174,7 @@ impl DiskStore {
             groups: SyncGroups::default(),
             latency: DiskLatency::start(),
             password_memory: Mutex::default(),
+            trees: Trees::default(),
             sortings: Mutex::new(Sortings::new(limits.list_workers())),
             syncing: AtomicUsize::new(0),
             is_looking: AtomicBool::new(false),

@@ -6,7 +6,7 @@ use super::get::{GetExchange, Trailer};
 use super::options::{OnlyIf, Options};
 use super::upload::{Framing, PutExchange};
 use super::{Exchange, Line, StatVerb, refuse};
-use crate::command::{Append, Command, Ends, Put, Whole};
+use crate::command::{Append, Command, Copying, DirCopy, Ends, Put, Whole};
 use crate::dialect::protocol::{Action, Context};
 use crate::error::{CloseReason, Failure};
 use crate::object::{ExpectedKind, Key, MissingParents};
@@ -157,13 +157,8 @@ impl Line {
     }
 
     pub(super) fn rename(&mut self, request: &Request<'_>) -> Result<Action, Failure> {
-        no_word(request)?;
-        let options = Options::parse(request, &["if", "parents", "replace"])?;
-        let (from, to) = request
-            .path
-            .split_once('\t')
-            .ok_or(Failure::Malformed("RENAME needs the old path, a tab and the new path"))?;
-        let (from, to) = (path_of(from)?.key, path_of(to)?.key);
+        let (options, from, to) =
+            two_names(request, &["if", "parents", "replace"], "RENAME needs the old path, a tab and the new path")?;
         if from.is_root() || to.is_root() {
             return Err(Failure::Denied("the served folder itself cannot be renamed"));
         }
@@ -174,7 +169,20 @@ impl Line {
         let replaces_dir = options.replace;
         Ok(Action::Run(Command::Run(Whole::Rename { from, to, precondition, parents, replaces_dir, len_max: None })))
     }
+
+    pub(super) fn copy(&mut self, request: &Request<'_>) -> Result<Action, Failure> {
+        let (options, from, to) =
+            two_names(request, &["if", "parents", "recursive"], "COPY needs the path, a tab and that of the copy")?;
+        let precondition = OnlyIf::precondition(options.only)?;
+        self.exchange = Exchange::Plain(from.clone());
+        let dir = if options.recursive { DirCopy::Whole } else { DirCopy::Refused(NOT_RECURSIVE) };
+        let parents = MissingParents::Make;
+        let copying = Copying { from, to, precondition, parents, dir, replaces_dir: false, len_max: None };
+        Ok(Action::Run(Command::Copy(Box::new(copying))))
+    }
 }
+
+const NOT_RECURSIVE: Failure = Failure::Conflict("that is a folder: to copy it, say recursive=1");
 
 /// The upload that the token of a client names: the same token may stand for several names.
 fn upload_id(token: &str, key: &Key) -> UploadId {
@@ -196,6 +204,15 @@ fn no_word(request: &Request<'_>) -> Result<(), Failure> {
         Some(_) => Err(Failure::Malformed("a word stands where an option or the path is meant")),
         None => Ok(()),
     }
+}
+
+/// The options and the two paths of a request.
+fn two_names(request: &Request<'_>, allowed: &[&str], missing: &'static str) -> Result<(Options, Key, Key), Failure> {
+    no_word(request)?;
+    let options = Options::parse(request, allowed)?;
+    let paths = request.path.split_once('\t');
+    let (from, to) = paths.ok_or(Failure::Malformed(missing))?;
+    Ok((options, path_of(from)?.key, path_of(to)?.key))
 }
 
 /// The options and the path of a request that has no other words.

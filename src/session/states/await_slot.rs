@@ -13,7 +13,9 @@ use crate::platform::{Op, Source};
 use crate::session::behavior::Behavior;
 use crate::session::common::Common;
 use crate::session::cx::Cx;
-use crate::session::state::{AwaitHeader, Committing, Opening, Receiving, Sending, SlotRequest, Supply, Target};
+use crate::session::state::{
+    AwaitHeader, Committing, CopyStage, Copying, Opening, Receiving, Sending, SlotRequest, Supply, Target,
+};
 use crate::session::step::Step;
 use crate::transfer::MinRate;
 
@@ -81,6 +83,10 @@ impl SlotRequest {
                 Step::enter(Opening::Create(Box::new(put)))
             }
             Self::Command(command @ Command::List { .. }) => common.list(command, cx),
+            Self::Command(Command::Copy(copying)) => {
+                common.data.ops.push_back(Op::BeginCopy(copying.clone()));
+                Step::enter(Copying { stage: CopyStage::Beginning(copying), is_all_heard: false })
+            }
             Self::Command(Command::Append(append)) => {
                 let Append { upload, len, ends, is_verified } = *append;
                 let (client, permit) = (common.owner(), common.upload_permit(cx));

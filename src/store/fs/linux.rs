@@ -142,6 +142,30 @@ mod native {
         }
     }
 
+    /// The same of a directory, for what will be made in it.
+    pub(crate) fn set_default_acl(dir: BorrowedFd<'_>, acl: &[u8]) -> Result<(), Errno> {
+        rustix::fs::fsetxattr(dir, DEFAULT_ACL, acl, XattrFlags::empty())
+    }
+
+    /// Gives a file the extended attributes of another that users set (`user.…`), where its file system has such.
+    pub(crate) fn copy_user_attributes(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), Errno> {
+        let mut names = vec![0; ATTRIBUTE_BYTES_MAX];
+        let len = match rustix::fs::flistxattr(from, &mut names) {
+            Ok(len) => len,
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(()),
+            Err(errno) => return Err(errno),
+        };
+        let names = names[..len].split(|byte| *byte == 0).filter_map(|name| std::str::from_utf8(name).ok());
+        for name in names.filter(|name| name.starts_with("user.")) {
+            let Some(value) = attribute(from, name)? else { continue };
+            match rustix::fs::fsetxattr(to, name, &value, XattrFlags::empty()) {
+                Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(())
+    }
+
     /// True if files of different directories may have different security labels here (SELinux).
     pub(crate) fn has_labels(dir: BorrowedFd<'_>) -> bool {
         rustix::fs::fgetxattr_query(dir, LABEL).is_ok()
@@ -292,6 +316,8 @@ mod native {
         lacks_access_acl(At<'_>) -> bool = false;
         set_access_acl(BorrowedFd<'_>, Option<&[u8]>) -> Result<(), Errno> = Err(Errno::NOSYS);
         default_acl(BorrowedFd<'_>) -> Result<Option<Vec<u8>>, Errno> = Ok(None);
+        set_default_acl(BorrowedFd<'_>, &[u8]) -> Result<(), Errno> = Err(Errno::NOSYS);
+        copy_user_attributes(BorrowedFd<'_>, BorrowedFd<'_>) -> Result<(), Errno> = Ok(());
         has_acls(BorrowedFd<'_>) -> bool = false;
         has_labels(BorrowedFd<'_>) -> bool = false;
         have_same_label(BorrowedFd<'_>, BorrowedFd<'_>) -> bool = true;
@@ -315,10 +341,11 @@ mod native {
 }
 
 pub(crate) use native::{
-    access_acl, can_enter_tree, copy_range, default_acl, drop_cached, file_system, has_acls, has_labels, has_projects,
-    has_space, have_same_label, is_local, is_memory, is_on_this_machine, keeps_synced, lacks_access_acl,
-    list_of_mounts, logs_files, look_at, made_at, make_unnamed, name_unnamed, open_beneath, pass_on_nothing,
-    passes_on_project, path_of, pread_cached, rename_exchange, rename_noreplace, reserve, set_access_acl,
+    access_acl, can_enter_tree, copy_range, copy_user_attributes, default_acl, drop_cached, file_system, has_acls,
+    has_labels, has_projects, has_space, have_same_label, is_local, is_memory, is_on_this_machine, keeps_synced,
+    lacks_access_acl, list_of_mounts, logs_files, look_at, made_at, make_unnamed, name_unnamed, open_beneath,
+    pass_on_nothing, passes_on_project, path_of, pread_cached, rename_exchange, rename_noreplace, reserve,
+    set_access_acl, set_default_acl,
 };
 
 /// True if a release of Linux, such as `6.1.0-13-amd64`, is this version or a later one.

@@ -34,6 +34,12 @@ pub(crate) struct Dir {
     pub(crate) path: Box<str>,
 }
 
+impl AsFd for Dir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
 impl Dir {
     /// One that was opened by this name.
     pub(crate) fn of(fd: OwnedFd, path: &str) -> Result<Arc<Self>, Errno> {

@@ -47,6 +47,8 @@ pub(crate) struct Walk {
     at: Option<Place>,
     /// The directories above the present one, which have others in them that follow.
     above: Vec<Level>,
+    /// Names that were read and left out: what does not exist for peers.
+    pub(crate) left_out: u64,
 }
 
 #[derive(Debug)]
@@ -64,6 +66,7 @@ struct Reading {
     wanted: Wanted,
     files: Gather,
     dirs: Gather,
+    left_out: u64,
 }
 
 #[derive(Debug)]
@@ -126,7 +129,7 @@ impl Files {
 impl Walk {
     /// Before the first directory, which is to be entered.
     pub(crate) const fn new() -> Self {
-        Self { stage: Stage::NextDir, at: None, above: Vec::new() }
+        Self { stage: Stage::NextDir, at: None, above: Vec::new(), left_out: 0 }
     }
 
     /// The directory that the next step needs.
@@ -178,14 +181,14 @@ impl Walk {
         let entries = rustix::fs::Dir::read_from(&dir.fd)?;
         let files = Gather::new(Bounds::of_bytes(FILES_BYTES));
         let dirs = Gather::new(Bounds::of_bytes(bytes));
-        self.stage = Stage::Reading(Box::new(Reading { dir, entries, wanted, files, dirs }));
+        self.stage = Stage::Reading(Box::new(Reading { dir, entries, wanted, files, dirs, left_out: 0 }));
         Ok(())
     }
 
     /// The directory was read; or, if that is false, its rest is gone or not to be reached.
     fn was_read(&mut self, is_there: bool) {
         let Stage::Reading(reading) = std::mem::replace(&mut self.stage, Stage::NextDir) else { return };
-        let Reading { dir, wanted, files, dirs, .. } = *reading;
+        let Reading { dir, wanted, files, dirs, left_out, .. } = *reading;
         if let Wanted::Dirs(_) = wanted {
             if !is_there {
                 self.above.pop();
@@ -198,6 +201,7 @@ impl Walk {
             return;
         }
         if let Wanted::All = wanted {
+            self.left_out += left_out;
             let (names, is_complete) = dirs.finish();
             self.above.push(Level { path: Box::clone(&dir.path), names, is_complete, last: "".into() });
         }
@@ -242,12 +246,19 @@ impl Reading {
         for _ in 0..READ_NAMES {
             let Some(entry) = self.entries.read() else { return Ok(true) };
             let entry = entry?;
-            let Ok(name) = entry.file_name().to_str() else { continue };
-            if matches!(name, "." | "..") || is_reserved(name.as_bytes()) || has_control(name) {
+            if matches!(entry.file_name().to_bytes(), b"." | b"..") {
                 continue;
             }
             // Where the kind is not known, a name is tried as either.
             let kind = entry.file_type();
+            let name = entry.file_name().to_str().ok().filter(|name| {
+                let is_shown = matches!(kind, FileType::RegularFile | FileType::Directory | FileType::Unknown);
+                is_shown && !is_reserved(name.as_bytes()) && !has_control(name)
+            });
+            let Some(name) = name else {
+                self.left_out += 1;
+                continue;
+            };
             let is_after = |after: Option<&str>| after.is_some_and(|after| name > after);
             if matches!(kind, FileType::RegularFile | FileType::Unknown) && is_after(files_after) {
                 self.files.offer(name);

@@ -106,7 +106,7 @@ impl Namespace {
     }
 
     /// Everything that concerns the content: after this its bytes are where they were promised.
-    fn complete(&self, staged: &Staged, commit: &Commit<'_>) -> Result<Heir, StoreError> {
+    pub(super) fn complete(&self, staged: &Staged, commit: &Commit<'_>) -> Result<Heir, StoreError> {
         let &Commit { key, len, prepend, mtime, digest, .. } = commit;
         let path = key.as_str();
         staged.check()?;

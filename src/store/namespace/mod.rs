@@ -2,13 +2,16 @@
 
 pub(crate) mod changes;
 pub(crate) mod commit;
+pub(crate) mod copy;
 pub(crate) mod create;
 pub(crate) mod deferred_unlink;
 pub(crate) mod exchange;
+pub(crate) mod file_copy;
 pub(crate) mod inherited;
 pub(crate) mod same;
 pub(crate) mod stripes;
 pub(crate) mod times;
+pub(crate) mod tree_copy;
 
 use std::sync::Arc;
 

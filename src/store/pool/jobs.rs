@@ -12,6 +12,7 @@ use crate::object::Meta;
 use crate::platform::{Op, Outcome, Source};
 use crate::store::fs::errno::TARGET;
 use crate::store::fs::read::OpenFile;
+use crate::store::pool::copies::CopyUnderWay;
 use crate::store::pool::growing::Growing;
 use crate::store::pool::mounted::Mount;
 use crate::store::pool::sortings::Sorting;
@@ -69,6 +70,18 @@ pub(crate) enum Held {
     /// Its content is in memory.
     Cached(Arc<[u8]>),
     Staging(Arc<Growing>),
+    Copying(Arc<CopyUnderWay>),
+}
+
+impl Held {
+    /// The file system that it is made in.
+    pub(crate) fn volume(&self) -> Option<&Arc<Volume>> {
+        match self {
+            Self::Staging(growing) => Some(&growing.volume),
+            Self::Copying(copy) => Some(&copy.volume),
+            Self::None | Self::Reading(_) | Self::Cached(_) => None,
+        }
+    }
 }
 
 /// A result on its way to the loop, which alone gives out file ids.
@@ -76,6 +89,7 @@ pub(crate) enum Held {
 pub(crate) enum Reply {
     Plain(Outcome),
     Created(Arc<Growing>),
+    CopyBegun(Arc<CopyUnderWay>),
     Opened(OpenFile, Meta, Source),
     UploadOpened(Box<Opened>, Arc<Volume>),
     /// Another server is attached to the upload.

@@ -2,6 +2,8 @@
 
 pub(crate) mod batch;
 pub(crate) mod completions;
+pub(crate) mod copies;
+pub(crate) mod copying;
 pub(crate) mod group_commit;
 pub(crate) mod growing;
 pub(crate) mod jobs;

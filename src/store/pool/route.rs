@@ -30,6 +30,7 @@ enum Changes<'a> {
 
 fn changes(op: &Op) -> Changes<'_> {
     match op {
+        Op::BeginCopy(copying) => Changes::Name(&copying.to, None),
         Op::Create(put) => Changes::Name(&put.key, None),
         Op::Store { put, .. } => Changes::Name(&put.key, None),
         Op::Run(whole) => match whole.names() {
@@ -48,8 +49,8 @@ fn changes(op: &Op) -> Changes<'_> {
 impl Pool {
     /// The mount that an operation may have to wait for, if it changes something: known without asking it.
     pub(crate) fn mount_changed(&self, op: &Op, held: &Held) -> Option<Box<str>> {
-        if let Held::Staging(growing) = held {
-            return Some(growing.volume.fs.at.clone()).filter(|at| !at.is_empty());
+        if let Some(volume) = held.volume() {
+            return Some(volume.fs.at.clone()).filter(|at| !at.is_empty());
         }
         match changes(op) {
             // What has a mount point as its name is refused without waiting.
@@ -72,8 +73,8 @@ impl Pool {
 
     /// Those that an operation belongs to. Waits for the file system that they are in.
     pub(crate) fn volume_for(&self, op: &Op, held: &Held) -> Result<Arc<Volume>, StoreError> {
-        if let Held::Staging(growing) = held {
-            return Ok(Arc::clone(&growing.volume));
+        if let Some(volume) = held.volume() {
+            return Ok(Arc::clone(volume));
         }
         match changes(op) {
             Changes::Name(key, other) => {

@@ -31,14 +31,14 @@ use crate::upload::UploadId;
 const REMOVALS_MAX: usize = 1024;
 
 /// The result, and what must be synced before it is true.
-type Served = Result<(Reply, PendingSyncs), StoreError>;
+pub(crate) type Served = Result<(Reply, PendingSyncs), StoreError>;
 
 impl Pool {
     /// The queue for an operation.
     pub(crate) fn queue_of(&self, op: &Op) -> WorkQueue {
         match op {
             // A flush waits for the disk as long as a sync does: reads must not queue after it.
-            Op::Commit { .. } | Op::Flush { .. } | Op::Store { .. } => WorkQueue::Sync,
+            Op::Commit { .. } | Op::Flush { .. } | Op::PlaceCopy { .. } | Op::Store { .. } => WorkQueue::Sync,
             Op::OpenUpload { .. } | Op::Checkpoint { .. } | Op::EndPart { .. } | Op::RemoveUpload { .. } => {
                 WorkQueue::Sync
             }
@@ -48,7 +48,7 @@ impl Pool {
                 Names::Make(_) | Names::Look(_) => WorkQueue::Io,
             },
             Op::Create(put) if self.fs.durable && put.sha256.is_some() => WorkQueue::Sync,
-            Op::Join { .. } => WorkQueue::Join,
+            Op::BeginCopy(_) | Op::Copy { .. } | Op::Join { .. } => WorkQueue::Join,
             Op::List { .. } => WorkQueue::List,
             Op::VerifyPassword(_) => WorkQueue::Passwords,
             _ => WorkQueue::Io,
@@ -137,7 +137,10 @@ impl Pool {
         scratch: &mut Vec<u8>,
     ) -> Option<Finished> {
         let again = volume.resumable.again(&op);
-        let (result, chunk) = self.serve(&volume, op, held, scratch);
+        let (result, chunk) = match op {
+            Op::BeginCopy(copying) => (self.begin_copy(&volume, client, &copying), None),
+            op => self.serve(&volume, op, held, scratch),
+        };
         match result {
             Ok((reply, syncs)) => {
                 let finished = Finished { conn, result: Ok(reply), chunk };
@@ -232,6 +235,9 @@ impl Pool {
                 growing.abort();
                 Ok(plain(Outcome::Aborted))
             }
+            (Op::Abort { .. }, Held::Copying(copy)) => self.give_up_copy(&copy),
+            (Op::Copy { .. }, Held::Copying(copy)) => self.step_copy(&copy),
+            (Op::PlaceCopy { copying, .. }, Held::Copying(copy)) => self.place_copy(&copy, &copying),
             (Op::Close { .. }, Held::Reading(_) | Held::Cached(_)) => Ok(plain(Outcome::Closed)),
             (Op::Commit { key, len, prepend, mtime, precondition, digest, .. }, Held::Staging(growing)) => {
                 let commit = Commit {

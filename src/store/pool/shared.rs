@@ -11,6 +11,7 @@ use crate::store::fs::read::OpenFile;
 use crate::store::fs::root::{FileSystem, Unfit};
 use crate::store::namespace::deferred_unlink::{AT_ONCE_MAX, WAITING_MAX};
 use crate::store::pool::completions::Completions;
+use crate::store::pool::copies::Trees;
 use crate::store::pool::jobs::{Job, Reply};
 use crate::store::pool::latency::DiskLatency;
 use crate::store::pool::mounted::Mounted;
@@ -35,6 +36,7 @@ pub(crate) struct Pool {
     /// Only the one worker for passwords locks this.
     pub(crate) password_memory: Mutex<WorkMemory>,
     pub(crate) sortings: Mutex<Sortings>,
+    pub(crate) trees: Trees,
     /// Jobs that sync, waiting or at work.
     pub(crate) syncing: AtomicUsize,
     /// A look at the path of the root, and at what other servers have left, is under way.

@@ -206,6 +206,27 @@ impl Books {
         }
     }
 
+    /// Holds another file of a tree that is made for `path`, or refuses it.
+    pub(crate) fn hold_file(&mut self, path: &str, len: u64, charges: &mut Charges) -> Result<(), Failure> {
+        let wanted = |id| (id, self.accounts[&id].unit.of(Some(len)));
+        let wanted: Charges = self.covering(path).into_iter().map(wanted).collect();
+        for (id, amount) in &wanted {
+            self.accounts[id].admit(*amount)?;
+        }
+        self.charge(&wanted, charges);
+        Ok(())
+    }
+
+    /// The tree has its name: what was held for it is stored. It is not counted meanwhile.
+    pub(crate) fn tree_is_stored(&mut self, charges: &mut Charges) {
+        for (id, amount) in charges.drain(..) {
+            if let Some(account) = self.accounts.get_mut(&id) {
+                account.reserved = account.reserved.saturating_sub(amount);
+                account.stored = account.stored.map(|stored| stored.saturating_add(amount));
+            }
+        }
+    }
+
     /// Gives back what is held above `bytes` in each account.
     pub(crate) fn shrink(&mut self, bytes: u64, charges: &mut Charges) {
         for (id, held) in charges.iter_mut() {

@@ -57,6 +57,14 @@ pub(crate) struct MovingDir {
     within: Vec<AccountId>,
 }
 
+/// What a tree of files that is being made holds, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct TreeHolding {
+    quotas: Arc<Quotas>,
+    key: Key,
+    charges: Charges,
+}
+
 const fn refused(failure: Failure) -> StoreError {
     StoreError::refused(failure, "quota")
 }
@@ -128,6 +136,11 @@ impl Quotas {
         books.recover(key.as_str(), bytes, &mut lock(&held.charges));
         held.covered.fetch_max(bytes, Ordering::Relaxed);
         Some(Arc::clone(&held))
+    }
+
+    /// For a tree that will have this name.
+    pub(crate) const fn holding_tree(self: Arc<Self>, key: Key) -> TreeHolding {
+        TreeHolding { quotas: self, key, charges: Charges::new() }
     }
 
     fn holding(self: &Arc<Self>, charges: Charges, bytes: u64) -> Option<Arc<Holding>> {
@@ -248,6 +261,32 @@ impl Drop for Holding {
     fn drop(&mut self) {
         let charges = self.charges.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
         self.quotas.books().release(charges);
+    }
+}
+
+impl TreeHolding {
+    /// Holds another file of this length, or refuses it.
+    pub(crate) fn add(&mut self, len: u64) -> Result<(), StoreError> {
+        if !self.quotas.is_used() {
+            return Ok(());
+        }
+        self.quotas.books().hold_file(self.key.as_str(), len, &mut self.charges).map_err(refused)
+    }
+
+    /// The tree has its name; `moving` has kept counts away.
+    pub(crate) fn is_stored(&mut self, moving: Option<MovingDir>) {
+        if !self.charges.is_empty() {
+            self.quotas.books().tree_is_stored(&mut self.charges);
+        }
+        drop(moving);
+    }
+}
+
+impl Drop for TreeHolding {
+    fn drop(&mut self) {
+        if !self.charges.is_empty() {
+            self.quotas.books().release(&mut self.charges);
+        }
     }
 }
 

@@ -5,31 +5,24 @@
 
 use std::os::fd::{AsFd as _, OwnedFd};
 
-use rustix::io::{Errno, pread, retry_on_intr};
-
 use crate::command::Put;
 use crate::error::{Failure, StoreError};
 use crate::ids::ClientAddress;
 use crate::platform::Permit;
 use crate::store::fs::errno::TARGET;
-use crate::store::fs::linux;
-use crate::store::fs::read::SCRATCH;
 use crate::store::fs::stat::standing;
 use crate::store::mutex::lock;
 use crate::store::namespace::deferred_unlink::keep_open;
 use crate::store::resumable::attachment::{Attachment, Part};
 use crate::store::resumable::checkpoint::{Checkpoint, Status};
-use crate::store::resumable::folder::{Folder, part_name, write_at};
+use crate::store::resumable::folder::{Folder, part_name};
 use crate::store::resumable::found::{Found, Stage};
 use crate::store::resumable::journal::Sync;
 use crate::store::resumable::open::Opened;
 use crate::store::resumable::uploads::ResumableUploads;
+use crate::store::staging::copy::STEP;
 use crate::store::staging::pending_syncs::PendingSyncs;
-use crate::store::staging::staged::Staged;
 use crate::upload::{DigestState, NO_PART, NOT_PARTIAL, NewUpload, PART_UNFINISHED, Role, UploadId};
-
-/// Bytes copied by one job.
-const STEP: u64 = 8 * 1024 * 1024;
 
 fn internal() -> StoreError {
     StoreError::refused(Failure::Internal, "join")
@@ -102,9 +95,11 @@ impl ResumableUploads {
             let part = attachment.folder.open_part(id).map_err(|e| self.kept_error("openat part", &staged.path, e))?;
             let part = part.ok_or(StoreError::refused(NO_PART, "join"))?;
             let len = left.min(offset + STEP - at);
-            self.names.staging.space.take(&self.fs, staged, at, len)?;
-            let copied = if digest.is_none() { self.copy(staged, &part, (from, at), len)? } else { 0 };
-            self.read_and_write(staged, &part, (from + copied, at + copied), len - copied, digest.as_mut())?;
+            let copied = self.names.staging.copy(staged, part.as_fd(), (from, at), len, digest.as_mut())?;
+            if copied < len {
+                log::error!(target: TARGET, "a partial upload has lost bytes that were recorded: path={:?}", staged.path);
+                return Err(StoreError::refused(NO_PART, "pread part"));
+            }
             at += len;
         }
         if at == offset {
@@ -114,49 +109,6 @@ impl ResumableUploads {
             self.names.staging.flush(staged, offset, at - offset)?;
         }
         Ok((at - offset, digest))
-    }
-
-    /// Copies within the kernel, or within the file system where it can share blocks; fewer bytes where neither can.
-    fn copy(&self, staged: &Staged, part: &OwnedFd, (from, to): (u64, u64), len: u64) -> Result<u64, StoreError> {
-        let mut done = 0;
-        while self.fs.caps.copy && done < len {
-            match linux::copy_range((part.as_fd(), from + done), (staged.file.as_fd(), to + done), len - done) {
-                Ok(n) if n > 0 => done += n,
-                Ok(_) => break,
-                // These say that the call is not for these files.
-                Err(Errno::NOSYS | Errno::OPNOTSUPP | Errno::XDEV | Errno::INVAL | Errno::PERM) => break,
-                Err(errno) => return Err(self.fs.change_error("copy_file_range", &staged.path, errno)),
-            }
-        }
-        Ok(done)
-    }
-
-    fn read_and_write(
-        &self,
-        staged: &Staged,
-        part: &OwnedFd,
-        (from, to): (u64, u64),
-        len: u64,
-        mut digest: Option<&mut DigestState>,
-    ) -> Result<(), StoreError> {
-        let path = &staged.path;
-        let mut block = vec![0; usize::try_from(len).unwrap_or(SCRATCH).min(SCRATCH)];
-        let mut done = 0;
-        while done < len {
-            let wanted = usize::try_from(len - done).unwrap_or(SCRATCH).min(SCRATCH);
-            let n = retry_on_intr(|| pread(part, &mut block[..wanted], from + done))
-                .map_err(|e| self.kept_error("pread part", path, e))?;
-            if n == 0 {
-                log::error!(target: TARGET, "a partial upload has lost bytes that were recorded: path={path:?}");
-                return Err(StoreError::refused(NO_PART, "pread part"));
-            }
-            if let Some(digest) = &mut digest {
-                **digest = digest.after(&block[..n]).ok_or_else(internal)?;
-            }
-            write_at(&staged.file, &block[..n], to + done).map_err(|e| self.fs.change_error("pwrite", path, e))?;
-            done += n as u64;
-        }
-        Ok(())
     }
 
     /// A commit has failed: nothing of the upload stays but its parts.

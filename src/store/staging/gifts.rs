@@ -60,6 +60,21 @@ impl Gifts {
     }
 }
 
+/// Makes a directory that was made elsewhere as if it had been made in `above`; what is made in it follows. What cannot be
+/// set is left as it is.
+pub(crate) fn give_to_dir(dir: BorrowedFd<'_>, above: BorrowedFd<'_>, has_acls: bool) -> Result<(), Errno> {
+    let stat = fstat(above)?;
+    if has_setgid(&stat) {
+        let _ = fchown(dir, None, Some(Gid::from_raw(stat.st_gid)));
+        let _ = fchmod(dir, Mode::from_raw_mode(fstat(dir)?.st_mode & 0o7777) | SETGID);
+    }
+    if has_acls && let Some(acl) = linux::default_acl(above)? {
+        let _ = linux::set_default_acl(dir, &acl);
+        let _ = linux::set_access_acl(dir, Some(&acl));
+    }
+    Ok(())
+}
+
 /// The list of a file that is made with mode 666 where this is the default: nothing in it may be run (acl(5), OBJECT
 /// CREATION AND DEFAULT ACLs).
 fn of_new_file(acl: &[u8]) -> Vec<u8> {

@@ -6,12 +6,14 @@
 //! | `locks` | the lock on the root, and private directories |
 //! | `staged` | one file, and the space promised to it |
 //! | `write` | making, writing, flushing and dropping it |
+//! | `copy` | filling it from another file |
 //! | `space` | free space: promised, and reserved |
 //! | `gifts` | what a directory gives to the files that are made in it |
 //! | `parents` | directories that are made, and synced after a change |
 //! | `trash` | directories that were removed with their content |
 //! | `pending_syncs`, `synced_entries` | what must be synced before a change is acknowledged |
 
+pub(crate) mod copy;
 pub(crate) mod dirs;
 pub(crate) mod gifts;
 pub(crate) mod locks;

@@ -3,6 +3,7 @@
 
 mod cache;
 #[cfg(target_os = "linux")]
+mod copies;
 mod digests;
 mod inherited;
 mod listing;

@@ -26,7 +26,7 @@ impl Bench {
         }))
     }
 
-    fn trash(&self) -> usize {
+    pub(super) fn trash(&self) -> usize {
         fs::read_dir(self.path(".filewharf/trash")).map_or(0, Iterator::count)
     }
 

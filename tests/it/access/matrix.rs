@@ -280,7 +280,7 @@ fn change(rig: &mut Rig, before: &[String], key: &str) -> Change {
 }
 
 #[test]
-fn every_rename_between_two_sets_of_rights_goes_as_the_oracle_says() {
+fn every_rename_and_every_copy_between_two_sets_of_rights_goes_as_the_oracle_says() {
     let (mut cases, mut wrong) = (0, Vec::new());
     for (from, to) in all_rights().flat_map(|from| all_rights().map(move |to| (from.clone(), to))) {
         let rule = |rights: &str, prefix: &str| ("anna".to_owned(), rights.to_owned(), prefix.to_owned());
@@ -289,13 +289,15 @@ fn every_rename_between_two_sets_of_rights_goes_as_the_oracle_says() {
             let mut rig = rig(kind, &text(&lines));
             rig.place("from/f", b"from");
             rig.place("to/there", b"to");
-            let target = if exists { "/to/there" } else { "/to/none" };
-            for (source, target) in [("/from/f", target), ("/from/dir", target), ("/from/f", "/to/dir")] {
+            let names = [("/from/f", None), ("/from/dir", None), ("/from/f", Some("/to/dir"))];
+            for (is_copy, (source, target)) in names.into_iter().flat_map(|names| [(true, names), (false, names)]) {
+                let fresh = if exists { "/to/there".to_owned() } else { format!("/to/none{cases}") };
+                let target = target.unwrap_or(&fresh);
                 let (have, get) = (rights(&lines, "anna", source), rights(&lines, "anna", target));
                 let gains = |letter| get.contains(letter) && !have.contains(letter);
-                let is_refused = !have.contains('d')
-                    || gains('r')
-                    || gains('l')
+                let may_take =
+                    if is_copy { have.contains('r') } else { have.contains('d') && !gains('r') && !gains('l') };
+                let is_refused = !may_take
                     || get == "c"
                     || !(get.contains('c') || get.contains('w'))
                     || has_rule_under(&lines, source)
@@ -305,17 +307,28 @@ fn every_rename_between_two_sets_of_rights_goes_as_the_oracle_says() {
                     (true, false, true) | (false, true, false) => Told::Unmet,
                     _ => Told::Done,
                 };
+                let (verb, method) = if is_copy { ("COPY", "COPY") } else { ("RENAME", "MOVE") };
                 let code = match kind {
-                    Kind::Line => code(&line(&mut rig, "anna", &format!("RENAME {source}\t{target}\n"))),
-                    _ => http(&mut rig, "anna", &format!("MOVE {source}"), &format!("Destination: {target}\r\n"), "").0,
+                    Kind::Line => code(&line(&mut rig, "anna", &format!("{verb} {source}\t{target}\n"))),
+                    _ => {
+                        http(&mut rig, "anna", &format!("{method} {source}"), &format!("Destination: {target}\r\n"), "")
+                            .0
+                    }
                 };
                 cases += 1;
-                let is_moved = rig.file("from/f").is_none();
-                if told(code, true) != want || is_moved != (want == Told::Done) {
-                    wrong.push(format!("{kind:?} {lines:?} {source} {target}: {code}, not {want:?}, moved={is_moved}"));
+                let is_there = rig.file(&target[1..]).as_deref() == Some(b"from");
+                let is_left = rig.file("from/f").is_some();
+                let is_done = is_there && is_left == is_copy;
+                let is_as_it_was = !is_there && is_left;
+                let is_right = if want == Told::Done { is_done } else { is_as_it_was };
+                if told(code, true) != want || !is_right {
+                    wrong.push(format!(
+                        "{kind:?} {lines:?} {verb} {source} {target}: {code}, not {want:?}, there={is_there}"
+                    ));
                 }
-                if is_moved {
+                if is_there {
                     rig.place("from/f", b"from");
+                    rig.place("to/there", b"to");
                     let _ = match kind {
                         Kind::Line => line(&mut rig, "", "PING\n").0,
                         _ => http(&mut rig, "", "OPTIONS *", "", "").1,
@@ -324,6 +337,6 @@ fn every_rename_between_two_sets_of_rights_goes_as_the_oracle_says() {
             }
         }
     }
-    println!("access matrix: {cases} renames, {} wrong", wrong.len());
+    println!("access matrix: {cases} renames and copies, {} wrong", wrong.len());
     assert!(wrong.is_empty(), "{} of {cases}: {:#?}", wrong.len(), &wrong[..wrong.len().min(20)]);
 }

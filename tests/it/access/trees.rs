@@ -72,3 +72,41 @@ fn a_tree_is_replaced_where_one_may_replace_and_delete() {
     println!("access matrix: {cases} replacements of trees, {} wrong", wrong.len());
     assert!(wrong.is_empty(), "{} of {cases}: {:#?}", wrong.len(), &wrong[..wrong.len().min(20)]);
 }
+
+#[test]
+fn a_tree_is_copied_where_one_may_read_and_list_it_and_make_the_copy() {
+    let (mut cases, mut wrong) = (0, Vec::new());
+    for (from, to) in all_rights().flat_map(|from| all_rights().map(move |to| (from.clone(), to))) {
+        let rule = |rights: &str, prefix: &str| ("anna".to_owned(), rights.to_owned(), prefix.to_owned());
+        let lines = [rule(&from, "/from"), rule(&to, "/to")];
+        for (kind, exists) in [Kind::Line, Kind::Http].into_iter().flat_map(|kind| [(kind, false), (kind, true)]) {
+            let mut rig = rig(kind, &text(&lines));
+            rig.place("from/dir/x/f", b"new");
+            rig.place("to/other", b"");
+            if exists {
+                rig.place("to/dir/x/old", b"old");
+            }
+            let code = match kind {
+                Kind::Line => {
+                    let (first, _) = line(&mut rig, "anna", "COPY recursive=1 /from/dir\t/to/dir\n");
+                    first.strip_prefix("ERR ").map_or(200, |error| error[..3].parse().unwrap_or(0))
+                }
+                _ => http(&mut rig, "anna", "COPY /from/dir", "Destination: /to/dir\r\n", "").0,
+            };
+            let may_read = from.contains('r') && from.contains('l');
+            // Without `c`, only what is there may be replaced; of a directory that takes `d` and the method of HTTP.
+            let may_replace = kind == Kind::Http && to.contains('w') && to.contains('d');
+            let may = may_read && if exists { may_replace } else { to.contains('c') && to != "c" };
+            cases += 1;
+            let is_copied = rig.file("to/dir/x/f").is_some() && rig.file("to/dir/x/old").is_none();
+            let is_as_it_was = rig.file("to/dir/x/f").is_none() && rig.file("to/dir/x/old").is_some() == exists;
+            let is_right = if may { (200..300).contains(&code) && is_copied } else { code >= 400 && is_as_it_was };
+            if !is_right || rig.file("from/dir/x/f").is_none() {
+                wrong.push(format!("{kind:?} {from} {to} exists={exists}: {code}, may={may}"));
+            }
+            assert_eq!(rig.open_files(), 0);
+        }
+    }
+    println!("access matrix: {cases} copies of trees, {} wrong", wrong.len());
+    assert!(wrong.is_empty(), "{} of {cases}: {:#?}", wrong.len(), &wrong[..wrong.len().min(20)]);
+}

@@ -92,8 +92,8 @@ fn one(inside: &str) -> Option<String> {
             let (version, name) = value.split_once(' ')?;
             expand(&format!("{{201}}Location: {name}\\r\\n{{version {version}}}{{length 0}}"))
         }
-        "allow" => "Allow: GET, HEAD, PUT, DELETE, MKCOL, MOVE, OPTIONS\\r\\n".to_owned(),
-        "methods" => "GET, HEAD, PUT, POST, PATCH, DELETE, MKCOL, MOVE, OPTIONS".to_owned(),
+        "allow" => "Allow: GET, HEAD, PUT, DELETE, MKCOL, COPY, MOVE, OPTIONS\\r\\n".to_owned(),
+        "methods" => "GET, HEAD, PUT, POST, PATCH, DELETE, MKCOL, COPY, MOVE, OPTIONS".to_owned(),
         "offered" => OFFERED.to_owned(),
         "limit" => "Upload-Limit: max-size=1000, max-age=86400\\r\\n".to_owned(),
         "problem" => problem(value)?,

@@ -3,6 +3,7 @@
 
 mod await_header;
 mod await_slot;
+mod copying;
 mod deadlines;
 mod drain;
 mod order_of_changes;

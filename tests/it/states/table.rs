@@ -8,11 +8,12 @@ use filewharf::session::state::Name;
 const TABLE: &str = "\
 ProxyHeader -> Handshake AwaitHeader Done
 Handshake -> AwaitHeader Done
-AwaitHeader -> Verifying AwaitSlot Opening Executing ReceivingBody Committing Pausing Discarding SendingReply Done
+AwaitHeader -> Verifying AwaitSlot Opening Executing Copying ReceivingBody Committing Pausing Discarding SendingReply Done
 Verifying -> AwaitHeader Done
-AwaitSlot -> AwaitHeader Opening Executing ReceivingBody Saving Committing SendingBody SendingPart Pausing Discarding SendingReply Done
+AwaitSlot -> AwaitHeader Opening Copying Executing ReceivingBody Saving Committing SendingBody SendingPart Pausing Discarding SendingReply Done
 Opening -> AwaitHeader AwaitSlot Executing ReceivingBody Saving SendingBody SendingPart Pausing Discarding SendingReply Done
 Executing -> AwaitHeader AwaitSlot Opening Executing ReceivingBody Committing SendingBody SendingPart Pausing Discarding SendingReply Done
+Copying -> AwaitHeader Pausing SendingReply Done
 ReceivingBody -> AwaitHeader AwaitSlot FinishingWrites Saving Pausing Discarding SendingReply Done
 FinishingWrites -> AwaitHeader Saving Committing Pausing SendingReply Done
 Committing -> AwaitHeader AwaitSlot Opening Executing ReceivingBody Committing SendingBody SendingPart Pausing Discarding SendingReply Done

@@ -25,7 +25,7 @@ use crate::dialect::http::methods::options::Options;
 use crate::dialect::http::methods::post::Post;
 use crate::dialect::http::methods::progress::Progress;
 use crate::dialect::http::methods::put::Upload;
-use crate::dialect::http::methods::relocate::Move;
+use crate::dialect::http::methods::relocate::Relocate;
 use crate::dialect::http::methods::resumable::Resumable;
 use crate::dialect::http::methods::unoffered::Unoffered;
 use crate::dialect::http::response::ResponseMeta;
@@ -41,7 +41,8 @@ pub(super) fn exchange(head: &Head<'_>, response: ResponseMeta) -> Arc<Exchange>
         Method::Head => Exchange::new(response, Get::Unread),
         Method::Delete => Exchange::new(response, Delete::default()),
         Method::MkCol => Exchange::new(response, MkCol::new(head)),
-        Method::Move => Exchange::new(response, Move::default()),
+        Method::Copy => Exchange::new(response, Relocate::copy()),
+        Method::Move => Exchange::new(response, Relocate::moving()),
         Method::Put => Exchange::new(response, Upload::new(head)),
         Method::Post => Exchange::new(response, Post::new(head)),
         Method::Other(_) => Exchange::new(response, Unoffered::new(head)),

@@ -13,7 +13,7 @@ const PREFLIGHT_AGE_S: u32 = 600;
 /// The methods offered for files (RFC 9110 §10.2.1).
 pub(super) fn allow(context: &Context<'_>) -> Field<'static> {
     let is_read_only = context.access.is_read_only();
-    ("Allow", if is_read_only { &"GET, HEAD, OPTIONS" } else { &"GET, HEAD, PUT, DELETE, MKCOL, MOVE, OPTIONS" })
+    ("Allow", if is_read_only { &"GET, HEAD, OPTIONS" } else { &"GET, HEAD, PUT, DELETE, MKCOL, COPY, MOVE, OPTIONS" })
 }
 
 #[derive(Debug)]
@@ -28,7 +28,7 @@ impl Handler for Options {
     ) -> Result<Option<Action>, Failure> {
         response.head(204, context);
         // POST and PATCH make and continue uploads that can be resumed.
-        let all: Field<'_> = ("Allow", &"GET, HEAD, PUT, POST, PATCH, DELETE, MKCOL, MOVE, OPTIONS");
+        let all: Field<'_> = ("Allow", &"GET, HEAD, PUT, POST, PATCH, DELETE, MKCOL, COPY, MOVE, OPTIONS");
         let (name, methods) = if context.access.is_read_only() { allow(context) } else { all };
         field(name, methods, context.out);
         if !context.access.is_read_only() {

@@ -1,8 +1,8 @@
-//! MOVE of a file or a directory (RFC 4918 §9.9).
+//! COPY and MOVE of a file or a directory (RFC 4918 §9.8, §9.9).
 
 use std::fmt::Display;
 
-use crate::command::{Answer, Command, Whole};
+use crate::command::{Answer, Command, Copying, DirCopy, Whole};
 use crate::dialect::http::handler::Handler;
 use crate::dialect::http::response::{Refusal, ResponseMeta};
 use crate::dialect::protocol::{Action, Context};
@@ -46,11 +46,30 @@ impl Relocation {
     }
 }
 
-/// A MOVE, with its source once that is known.
-#[derive(Debug, Default)]
-pub(super) struct Move(Option<Key>);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verb {
+    Copy,
+    Move,
+}
 
-impl Handler for Move {
+/// A COPY or a MOVE, with its source once that is known.
+#[derive(Debug)]
+pub(super) struct Relocate {
+    verb: Verb,
+    from: Option<Key>,
+}
+
+impl Relocate {
+    pub(super) const fn copy() -> Self {
+        Self { verb: Verb::Copy, from: None }
+    }
+
+    pub(super) const fn moving() -> Self {
+        Self { verb: Verb::Move, from: None }
+    }
+}
+
+impl Handler for Relocate {
     fn command(
         &mut self,
         head: &Head<'_>,
@@ -58,19 +77,21 @@ impl Handler for Move {
         _context: &mut Context<'_>,
     ) -> Result<Action, Refusal<'static>> {
         let Relocation { from, to, precondition } = Relocation::of(head)?;
-        self.0 = Some(from.clone());
-        if relocation::depth(head)?.is_some_and(|depth| depth != Depth::Infinity) {
-            return Err(Failure::Malformed("a MOVE has no Depth but infinity").into());
-        }
-        let parents = MissingParents::Refuse;
-        Ok(Action::Run(Command::Run(Whole::Rename {
-            from,
-            to,
-            precondition,
-            parents,
-            replaces_dir: true,
-            len_max: None,
-        })))
+        self.from = Some(from.clone());
+        let depth = relocation::depth(head)?.unwrap_or(Depth::Infinity);
+        let (parents, replaces_dir, len_max) = (MissingParents::Refuse, true, None);
+        let command = match (self.verb, depth) {
+            (Verb::Move, Depth::Infinity) => {
+                Command::Run(Whole::Rename { from, to, precondition, parents, replaces_dir, len_max })
+            }
+            (Verb::Copy, Depth::Zero | Depth::Infinity) => {
+                let dir = if depth == Depth::Zero { DirCopy::Empty } else { DirCopy::Whole };
+                Command::Copy(Box::new(Copying { from, to, precondition, parents, dir, replaces_dir, len_max }))
+            }
+            (Verb::Move, _) => return Err(Failure::Malformed("a MOVE has no Depth but infinity").into()),
+            (Verb::Copy, Depth::One) => return Err(Failure::Malformed("the Depth of a COPY is 0 or infinity").into()),
+        };
+        Ok(Action::Run(command))
     }
 
     fn answered(&mut self, answer: Answer, response: &mut ResponseMeta, context: &mut Context<'_>) -> Action {
@@ -82,6 +103,6 @@ impl Handler for Move {
     }
 
     fn name(&self) -> Option<&dyn Display> {
-        self.0.as_ref().map(|key| key as &dyn Display)
+        self.from.as_ref().map(|key| key as &dyn Display)
     }
 }

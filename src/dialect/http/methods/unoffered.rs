@@ -25,7 +25,7 @@ impl Handler for Unoffered {
         _response: &mut ResponseMeta,
         context: &mut Context<'_>,
     ) -> Result<Action, Refusal<'static>> {
-        let known = ["PATCH", "TRACE", "PROPFIND", "PROPPATCH", "COPY", "LOCK"];
+        let known = ["PATCH", "TRACE", "PROPFIND", "PROPPATCH", "LOCK"];
         let (status, field) = match head.method {
             Method::Other(name) if known.contains(&name) => (405, Some(options::allow(context))),
             _ => (501, None),

@@ -40,6 +40,7 @@ impl HeadError {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method<'a> {
+    Copy,
     Delete,
     Get,
     Head,
@@ -55,6 +56,7 @@ impl<'a> Method<'a> {
     /// Methods are case-sensitive (RFC 9110 §9.1).
     pub(super) fn new(name: &'a str) -> Self {
         match name {
+            "COPY" => Self::Copy,
             "DELETE" => Self::Delete,
             "GET" => Self::Get,
             "HEAD" => Self::Head,
@@ -69,7 +71,7 @@ impl<'a> Method<'a> {
 
     /// True if a body of this method has no meaning (RFC 9110 §9.3, RFC 4918 §9).
     pub const fn is_without_body(self) -> bool {
-        matches!(self, Self::Delete | Self::Get | Self::Head | Self::Move | Self::Options)
+        matches!(self, Self::Copy | Self::Delete | Self::Get | Self::Head | Self::Move | Self::Options)
     }
 }
 

@@ -168,6 +168,21 @@ fn put_and_rename(number: usize, renames: &mut u32, key: &str, io: &mut Io<'_>) 
     [stored, (format!("RENAME {only}/{source}\t/{key}\n").into_bytes(), request)]
 }
 
+/// A file of its own is stored and then copied onto a name that others use, or with its directory.
+fn put_and_copy(number: usize, renames: &mut u32, key: &str, io: &mut Io<'_>) -> [(Vec<u8>, Request); 2] {
+    *renames += 1;
+    let (dir, value) = (format!("c{number}-{renames}"), content(io.rng, 99));
+    let source = format!("{dir}/f.tmp");
+    let stored = put(&source, Rc::clone(&value), None, io);
+    let (line, to) = match io.rng.chance(300) {
+        true => (format!("COPY recursive=1 /{dir}/\t/t{dir}\n"), format!("t{dir}/f.tmp")),
+        false => (format!("COPY /{source}\t/{key}\n"), key.to_owned()),
+    };
+    let mut request = Request::new(Verb::Rename, &source);
+    request.writes = vec![io.model.begin_write(&to, Some(value), Extent::Whole)];
+    [stored, (line.into_bytes(), request)]
+}
+
 /// Any request at all.
 pub fn any(
     number: usize,
@@ -190,7 +205,8 @@ pub fn any(
             list(dir, io)
         }
         80..88 => delete(key, known, io),
-        88..90 => return put_and_rename(number, renames, key, io).into(),
+        88 => return put_and_copy(number, renames, key, io).into(),
+        89 => return put_and_rename(number, renames, key, io).into(),
         90 => (format!("MKDIR /d/m{number}\n").into_bytes(), Request::new(Verb::Other, "")),
         91 => (format!("MKDIR parents=1 /d/p/m{number}\n").into_bytes(), Request::new(Verb::Other, "")),
         92 => (b"SPACE /\n".to_vec(), Request::new(Verb::Other, "")),

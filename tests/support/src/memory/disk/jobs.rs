@@ -13,6 +13,7 @@ use filewharf::object::{Durability, Key, Placed, Precondition, Stored};
 use filewharf::platform::{Completion, Health, Op, Outcome, ReadNow};
 use filewharf::upload::UploadId;
 
+use super::copies::Copied;
 use super::tree::{Child, Ino, ROOT, STAGING, Tree, UPLOADS};
 use super::uploads::{self, Uploads};
 use crate::memory::faults::{Faults, Shape};
@@ -23,6 +24,7 @@ use crate::memory::rng::Rng;
 pub(super) enum Open {
     Staged(Staged),
     Reading { ino: Ino, cold: bool },
+    Copied(Copied),
 }
 
 #[derive(Clone, Debug)]
@@ -84,6 +86,7 @@ pub struct Job {
 pub(super) enum Work {
     Plain(Op),
     Abort(Staged),
+    AbortCopy(Copied),
     Close,
     Flush(Ino),
     Read {
@@ -150,7 +153,7 @@ impl Job {
                 Op::Store { .. } => 8,
                 _ => 9,
             },
-            Work::Abort(_) => 10,
+            Work::Abort(_) | Work::AbortCopy(_) => 10,
             Work::Close => 11,
             Work::Flush(_) => 12,
             Work::Read { .. } => 13,
@@ -279,6 +282,9 @@ impl Disk {
     /// The server asks: files it gives up are gone from here on.
     pub fn begin(&mut self, conn: ConnId, op: Op) -> Job {
         let (work, chunk) = match op {
+            Op::Abort { file } if matches!(self.files.get(&file), Some(Open::Copied(_))) => {
+                (Work::AbortCopy(self.take_copy(file)), None)
+            }
             Op::Abort { file } => (Work::Abort(self.take_staged(file)), None),
             Op::Close { file } => {
                 let taken = self.files.remove(&file);
@@ -337,6 +343,14 @@ impl Disk {
             Some(Open::Staged(staged)) => staged,
             other => panic!("{file:?} is no staging file: {other:?}"),
         }
+    }
+
+    pub(super) fn open_mut(&mut self, file: FileId) -> Option<&mut Open> {
+        self.files.get_mut(&file)
+    }
+
+    pub(super) fn forget(&mut self, file: FileId) {
+        self.files.remove(&file);
     }
 
     fn take_staged(&mut self, file: FileId) -> Staged {
@@ -398,6 +412,10 @@ impl Disk {
                 self.unstage(&staged);
                 done(Outcome::Aborted)
             }
+            Work::AbortCopy(copied) => {
+                self.give_up_copy(&copied);
+                done(Outcome::Aborted)
+            }
             Work::Close => done(Outcome::Closed),
             Work::Flush(ino) => {
                 if rng.chance(faults.sync_error) {
@@ -432,6 +450,9 @@ impl Disk {
                 let chunk = chunk.expect("a write has a chunk");
                 put_at(&mut self.tree.file_mut(ino).bytes, offset, chunk.data());
                 done(Outcome::Written)
+            }
+            Work::Plain(op @ (Op::BeginCopy(_) | Op::Copy { .. } | Op::PlaceCopy { .. })) => {
+                self.copied(op, durable, rng, faults)
             }
             Work::Plain(op) => self.named(op, chunk, durable, rng, faults),
             Work::Complete(_) | Work::Publish(_) | Work::Settle(..) | Work::Upload(_) => {

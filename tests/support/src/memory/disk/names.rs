@@ -274,7 +274,7 @@ impl Disk {
         }
     }
 
-    fn need_dir(&self, path: &str) -> Result<(), StoreError> {
+    pub(super) fn need_dir(&self, path: &str) -> Result<(), StoreError> {
         match self.tree.dir_at(path) {
             Ok(Some(_)) => Ok(()),
             Err(_) => Err(refused(Failure::Conflict("a file is in the way"))),

@@ -26,6 +26,7 @@ pub(super) struct Args {
     pub(super) parents: bool,
     pub(super) json: bool,
     pub(super) dry_run: bool,
+    pub(super) perms: bool,
     /// The names that are taken along.
     pub(super) filter: Filter,
     /// Leave out what is there already and equal.
@@ -50,6 +51,7 @@ impl Default for Args {
             parents: false,
             json: false,
             dry_run: false,
+            perms: false,
             filter: Filter::default(),
             update: None,
             token_file: None,
@@ -89,6 +91,9 @@ pub(super) const NO_CLOBBER: Flag<Args> = Flag::new(
     Switch(|args: &mut Args| args.update = Some(Equality::Name)),
     "Leave out files that are there already, whatever they hold: nothing is replaced",
 );
+
+pub(super) const PERMS: Flag<Args> =
+    Flag::new("perms", Switch(|args: &mut Args| args.perms = true), "Keep whether files can be executed").or('p');
 
 pub(super) const DRY_RUN: Flag<Args> = Flag::new(
     "dry-run",

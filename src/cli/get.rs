@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::args::{
-    self, Args, CHECKSUM, CONNECTION, DRY_RUN, EXCLUDE, INCLUDE, NO_CLOBBER, PARALLEL, QUIET, UPDATE, UsageError,
+    self, Args, CHECKSUM, CONNECTION, DRY_RUN, EXCLUDE, INCLUDE, NO_CLOBBER, PARALLEL, PERMS, QUIET, UPDATE, UsageError,
 };
 use super::expand::expand;
 use super::flag::{Flag, Value::*};
@@ -64,6 +64,7 @@ ended by Ctrl-C.",
                 UPDATE,
                 CHECKSUM,
                 NO_CLOBBER,
+                PERMS,
                 EXCLUDE,
                 INCLUDE,
                 DRY_RUN,

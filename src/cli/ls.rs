@@ -192,6 +192,7 @@ mod tests {
             mtime: 1_000_000_000,
             etag: None,
             sha256: None,
+            executable: false,
             unseen: false,
         };
         assert_eq!(line(&entry("a b", false), Form::Tabs), "1536\t2001-09-09T01:46:40Z\ta b");

@@ -111,7 +111,9 @@ static COMMANDS: &[Command] = &[
     #[cfg(feature = "client")]
     command!(mkdir::USAGE, |words| args::parse(&mkdir::USAGE, words, mkdir::run)),
     #[cfg(feature = "client")]
-    command!(mv::USAGE, |words| args::parse(&mv::USAGE, words, mv::run)),
+    command!(mv::MV, |words| args::parse(&mv::MV, words, mv::mv)),
+    #[cfg(feature = "client")]
+    command!(mv::CP, |words| args::parse(&mv::CP, words, mv::cp)),
     #[cfg(feature = "client")]
     command!(rm::USAGE, |words| args::parse(&rm::USAGE, words, rm::run)),
     #[cfg(feature = "client")]

@@ -9,8 +9,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::args::{
-    self, Args, CHECKSUM, CONNECTION, DRY_RUN, EXCLUDE, INCLUDE, NO_CLOBBER, PARALLEL, QUIET, UPDATE, UsageError,
-    shell_word,
+    self, Args, CHECKSUM, CONNECTION, DRY_RUN, EXCLUDE, INCLUDE, NO_CLOBBER, PARALLEL, PERMS, QUIET, UPDATE,
+    UsageError, shell_word,
 };
 use super::flag::{Flag, Value::*};
 use super::pool;
@@ -72,6 +72,7 @@ something failed, 2: wrong usage, 130: ended by Ctrl-C.",
                 UPDATE,
                 CHECKSUM,
                 NO_CLOBBER,
+                PERMS,
                 EXCLUDE,
                 INCLUDE,
                 DRY_RUN,

@@ -74,6 +74,7 @@ mod tests {
             mtime: 1_000_000_000,
             etag: Some("ab".to_owned()),
             sha256: Some([10; 32]),
+            executable: false,
             unseen: false,
         };
         let digest = format!(" SHA-256: {}", "0a".repeat(32));

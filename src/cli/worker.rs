@@ -63,6 +63,7 @@ impl Run {
             retry_for: args.retry_for.unwrap_or(defaults.retry_for),
             on_retry: reporter.on_retry(),
             state_dir: state_dir(),
+            permissions: args.perms,
             overwrite: args.update != Some(Equality::Name),
             ..defaults
         };

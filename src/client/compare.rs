@@ -104,7 +104,16 @@ mod tests {
         let file = File::options().write(true).open(dir.path().join("f")).expect("open");
         file.set_modified(SystemTime::UNIX_EPOCH - Duration::from_millis(7_900)).expect("a time");
         let sha256 = Some(Sha256::digest("hello").into());
-        let entry = Entry { name: "f".to_owned(), dir: false, size: 5, mtime: -8, etag: None, sha256, unseen: false };
+        let entry = Entry {
+            name: "f".to_owned(),
+            dir: false,
+            size: 5,
+            mtime: -8,
+            etag: None,
+            sha256,
+            executable: false,
+            unseen: false,
+        };
         let here = Dir::open(dir.path()).expect("open");
         assert!(here.has_equal(OsStr::new("f"), &Entry { size: 6, mtime: 0, ..entry.clone() }, Equality::Name));
         let equal = |entry: &Entry, equality| here.has_equal(OsStr::new("f"), entry, equality);

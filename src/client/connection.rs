@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sha2::{Digest as _, Sha256};
+use socket2::{SockRef, TcpKeepalive};
 
 use super::address::Address;
 use super::error::ErrorKind;
@@ -75,6 +76,18 @@ impl Connection {
     pub(super) fn ask(&mut self, line: &str) -> Result<Reply, ErrorKind> {
         self.send_request(line)?;
         self.reply()
+    }
+
+    /// As [`Self::ask`], for what may take the server any time: an answer is waited for as long as the server is there,
+    /// which the kernel finds out.
+    pub(super) fn ask_patiently(&mut self, line: &str) -> Result<Reply, ErrorKind> {
+        self.send_request(line)?;
+        let socket = self.stream.get_ref().socket();
+        set_keepalive(socket).and_then(|()| socket.set_read_timeout(None)).map_err(ErrorKind::ConnectionLost)?;
+        let reply = self.reply();
+        let socket = self.stream.get_ref().socket();
+        socket.set_read_timeout(Some(self.timeout)).map_err(ErrorKind::ConnectionLost)?;
+        reply
     }
 
     /// Sends a request without a body.
@@ -251,6 +264,12 @@ impl Drop for Connection {
             self.stream.get_mut().end();
         }
     }
+}
+
+/// Has the kernel probe a silent server: one that is gone ends a read after about three minutes.
+fn set_keepalive(socket: &TcpStream) -> io::Result<()> {
+    let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(15));
+    SockRef::from(socket).set_tcp_keepalive(&keepalive)
 }
 
 fn closed() -> ErrorKind {

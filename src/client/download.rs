@@ -68,7 +68,8 @@ impl Client {
                 return Err(error);
             }
         };
-        part.finish(got.mtime, self.options.overwrite).map_err(|kind| self.error(path, kind))?;
+        let executable = self.options.permissions && self.stat(path)?.executable;
+        part.finish(got.mtime, executable, self.options.overwrite).map_err(|kind| self.error(path, kind))?;
         Ok(got)
     }
 

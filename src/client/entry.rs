@@ -21,6 +21,8 @@ pub struct Entry {
     pub etag: Option<String>,
     /// SHA-256, if the server keeps it and was asked for it.
     pub sha256: Option<[u8; 32]>,
+    /// It can be executed. Only [`Client::stat`](super::Client::stat) knows.
+    pub executable: bool,
     /// The server could not look at it: size, time and version are not known.
     pub unseen: bool,
 }
@@ -40,6 +42,7 @@ impl Entry {
             mtime: reply.key("mtime").and_then(signed_decimal).unwrap_or(0),
             etag: reply.key("etag").map(str::to_owned),
             sha256: reply.key("sha256").and_then(line::sha256),
+            executable: reply.key("exec") == Some("1"),
             unseen: false,
         }
     }
@@ -53,13 +56,20 @@ impl Entry {
         let unseen = (size, mtime, etag) == ("-", "-", "-");
         let mtime = if unseen { 0 } else { signed_decimal(mtime)? };
         match name.strip_suffix('/') {
-            Some(name) if size == "-" => {
-                Some(Self { name: name.to_owned(), dir: true, size: 0, mtime, etag: None, sha256, unseen })
-            }
+            Some(name) if size == "-" => Some(Self {
+                name: name.to_owned(),
+                dir: true,
+                size: 0,
+                mtime,
+                etag: None,
+                sha256,
+                executable: false,
+                unseen,
+            }),
             _ => {
                 let (name, etag) = (name.to_owned(), Some(etag.to_owned()).filter(|_| !unseen));
                 let size = if unseen { 0 } else { decimal(size)? };
-                Some(Self { name, dir: false, size, mtime, etag, sha256, unseen })
+                Some(Self { name, dir: false, size, mtime, etag, sha256, executable: false, unseen })
             }
         }
     }
@@ -92,8 +102,16 @@ mod tests {
     #[test]
     fn names_that_leave_their_directory_are_not_safe() {
         for bad in ["", ".", "..", "../a", "a/b", "/etc", "a\0", "a\u{1b}"] {
-            let entry =
-                Entry { name: bad.to_owned(), dir: false, size: 0, mtime: 0, etag: None, sha256: None, unseen: false };
+            let entry = Entry {
+                name: bad.to_owned(),
+                dir: false,
+                size: 0,
+                mtime: 0,
+                etag: None,
+                sha256: None,
+                executable: false,
+                unseen: false,
+            };
             assert!(!entry.is_safe(), "{bad:?}");
         }
     }

@@ -151,7 +151,8 @@ fn answer(request: &Request<'_>, input: &mut In, out: &mut Out, state: &Mutex<St
             Some(file) => {
                 let digest = file.sha256.filter(|_| option(request, "digest").is_some());
                 let digest = digest.map_or_else(String::new, |digest| format!(" sha256={}", hex(&digest)));
-                format!("OK 0 size={} mtime={} etag={}{digest}\n", file.bytes.len(), file.mtime, file.etag)
+                let exec = if file.executable { " exec=1" } else { "" };
+                format!("OK 0 size={} mtime={} etag={}{digest}{exec}\n", file.bytes.len(), file.mtime, file.etag)
             }
             None if state.is_dir(&path) => "OK 0 folder=1 mtime=7\n".to_owned(),
             None => "ERR 404 no such file or folder\n".to_owned(),
@@ -300,6 +301,7 @@ fn put(request: &Request<'_>, input: &mut In, out: &mut Out, state: &Mutex<State
     }
     let mtime = option(request, "mtime").map_or(0, |mtime| mtime.parse().expect("a number"));
     let etag = state.store(request.path, body, mtime);
+    state.set_executable(request);
     out.write_all(format!("OK 0 etag={etag} stored=durable\n").as_bytes())
 }
 

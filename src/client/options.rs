@@ -1,6 +1,8 @@
 //! What the user of a client can set, and what a client reports while it works.
 
 use std::fmt;
+use std::fs::Metadata;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +30,8 @@ pub struct Options {
     /// Replace files that are there. If false, a request for a name that is taken is refused: with 412 by the server, with
     /// [`std::io::ErrorKind::AlreadyExists`] by a download.
     pub overwrite: bool,
+    /// Keep whether files can be executed, both ways.
+    pub permissions: bool,
     /// Wait before the first retry; it doubles with each.
     pub backoff_first: Duration,
     /// Longest wait between tries.
@@ -55,6 +59,7 @@ impl Default for Options {
             retry_for: Duration::from_secs(5),
             on_retry: OnRetry::default(),
             overwrite: true,
+            permissions: false,
             backoff_first: Duration::from_millis(200),
             backoff_max: Duration::from_secs(5),
             segment_min: 64 << 10,
@@ -69,6 +74,16 @@ impl Options {
     /// The option of requests that give a name.
     pub(super) fn condition(&self) -> &'static str {
         if self.overwrite { "" } else { "if=absent " }
+    }
+
+    /// The options of an upload of this file.
+    pub(super) fn conditions(&self, local: &Metadata) -> &'static str {
+        match (self.overwrite, self.permissions && local.permissions().mode() & 0o111 != 0) {
+            (true, false) => "",
+            (true, true) => "exec=1 ",
+            (false, false) => "if=absent ",
+            (false, true) => "if=absent exec=1 ",
+        }
     }
 }
 

@@ -137,8 +137,8 @@ impl<'a> PartialFile<'a> {
         self.rewind()
     }
 
-    /// Gives the complete file its time and its name.
-    pub(super) fn finish(self, mtime: i64, overwrite: bool) -> Result<(), ErrorKind> {
+    /// Gives the complete file its time, its execute bits and its name.
+    pub(super) fn finish(self, mtime: i64, executable: bool, overwrite: bool) -> Result<(), ErrorKind> {
         let distance = Duration::from_secs(mtime.unsigned_abs());
         let epoch = SystemTime::UNIX_EPOCH;
         let time = if mtime < 0 { epoch.checked_sub(distance) } else { epoch.checked_add(distance) };
@@ -147,6 +147,11 @@ impl<'a> PartialFile<'a> {
             let _ = self.locked().set_modified(time);
         }
         self.take_mode(0);
+        if executable && let Ok(stat) = fstat(self.locked()) {
+            // For those who may read it.
+            let mode = stat.st_mode & 0o777 | (stat.st_mode & 0o444) >> 2;
+            let _ = fchmod(self.locked(), Mode::from_raw_mode(mode));
+        }
         if !self.is_in_place(self.locked())? {
             let replaced = io::Error::other("something else took its place meanwhile");
             return Err(self.error("rename", replaced));
@@ -420,7 +425,7 @@ mod tests {
         let part = begun(&at);
         fs::remove_file(dir.path().join("f.part")).expect("removed");
         fs::write(dir.path().join("f.part"), b"other").expect("written");
-        assert!(part.finish(0, true).is_err());
+        assert!(part.finish(0, false, true).is_err());
         assert!(!dir.path().join("f").exists());
     }
 

@@ -49,7 +49,7 @@ impl Client {
         if metadata.len() >= RESUMED_LEN_MIN {
             return self.upload(path, local, progress);
         }
-        let condition = self.options.condition();
+        let condition = self.options.conditions(&metadata);
         self.attempt(
             path,
             progress,

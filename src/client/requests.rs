@@ -101,11 +101,21 @@ impl Client {
     /// [`Options::overwrite`] permits. Not tried again when the connection is lost, because it would be unknown whether
     /// the first try has moved it.
     pub fn rename(&mut self, old: &str, new: &str) -> Result<(), ClientError> {
+        self.pair("RENAME", "", old, new)
+    }
+
+    /// Copies a file, or a directory with everything in it. Else as [`Self::rename`]; the server is waited for as long
+    /// as it is there.
+    pub fn copy(&mut self, old: &str, new: &str, recursive: bool) -> Result<(), ClientError> {
+        self.pair("COPY", if recursive { "recursive=1 " } else { "" }, old, new)
+    }
+
+    fn pair(&mut self, verb: &str, option: &str, old: &str, new: &str) -> Result<(), ClientError> {
         self.check(old)?;
         self.check(new)?;
         let condition = self.options.condition();
-        let line = format!("RENAME parents=1 {condition}{old}\t{new}\n");
-        self.once(|connection| connection.ask(&line)).map(drop).map_err(|kind| self.error(old, kind))
+        let line = format!("{verb} parents=1 {condition}{option}{old}\t{new}\n");
+        self.once(|connection| connection.ask_patiently(&line)).map(drop).map_err(|kind| self.error(old, kind))
     }
 
     /// A request without bodies.

@@ -77,7 +77,8 @@ impl Client {
 
 impl<'a> Upload<'a> {
     fn open(client: &Client, path: &'a str, local: &'a Path) -> Result<Self, ErrorKind> {
-        let (_, source) = Source::open(local)?;
+        let (file, source) = Source::open(local)?;
+        let metadata = file.metadata().map_err(|error| read_error(local, error))?;
         let state_dir = client.options.state_dir.as_deref();
         let opened = UploadRecord::open(state_dir, local, client.address(), path, &source);
         let (record, is_found) = opened.map_err(no_token)?;
@@ -86,7 +87,7 @@ impl<'a> Upload<'a> {
             false if source.len < client.options.resume_len_min => Stage::InOnePiece,
             false => Stage::Offering,
         };
-        let condition = client.options.condition();
+        let condition = client.options.conditions(&metadata);
         Ok(Self { path, local, condition, source, record, digest: PrefixDigest::new(), stage, kept: 0 })
     }
 

@@ -48,6 +48,8 @@ fn a_plan_changes_nothing() {
         format!("rm -n {address}/d/f"),
         format!("mkdir -n {address}/new"),
         format!("mv -n {address}/d/f {address}/g"),
+        format!("cp -n {address}/d/f {address}/g"),
+        format!("cp -r -n {address}/d {address}/g"),
     ] {
         assert_end(&line, DONE);
         assert_eq!((names(&fake), contents(here)), before, "{line}");
@@ -61,6 +63,7 @@ fn a_plan_changes_nothing() {
         format!("rm -n {address}/missing"),
         format!("mkdir -n {address}/d"),
         format!("mv -n {address}/missing {address}/m"),
+        format!("cp -n {address}/d {address}/m"),
     ] {
         assert_end(&line, FAILED);
         assert!(!has_changed(&fake), "{line}");
@@ -141,6 +144,57 @@ fn names_are_moved_and_directories_made() {
     fake.store("/a", b"a");
     assert_end(&format!("cat {address}/a {address}/missing"), FAILED);
     assert_end(&format!("stat {address}/a {address}/missing"), FAILED);
+}
+
+#[test]
+fn files_and_directories_are_copied_on_the_server() {
+    let fake = Fake::start();
+    let address = &fake.address;
+    for name in ["/a", "/d/f", "/d/g"] {
+        fake.store(name, name.as_bytes());
+    }
+    assert_end(&format!("cp {address}/a {address}/b"), DONE);
+    assert_end(&format!("cp {address}/a {address}/e/"), DONE);
+    assert_end(&format!("cp {address}/d {address}/copy"), FAILED);
+    assert_end(&format!("cp -r {address}/d {address}/copy"), DONE);
+    assert_end(&format!("cp -r {address}/d {address}/copy"), FAILED);
+    assert_end(&format!("cp {address}/a {address}/copy"), FAILED);
+    assert_end(&format!("cp -r {address}/d {address}/a {address}/copy"), DONE);
+    assert_end(&format!("cp {address}/d/* {address}/flat"), DONE);
+    assert_end(&format!("cp --no-clobber {address}/a {address}/d/f"), DONE);
+    assert_end(&format!("cp {address}/missing {address}/m"), FAILED);
+    assert_end(&format!("cp {address}/a 127.0.0.1:1/a"), ExitCode::from(WRONG_USAGE));
+    let copies = ["/copy/a", "/copy/d/f", "/copy/d/g", "/copy/f", "/copy/g"];
+    let others = ["/a", "/b", "/d/f", "/d/g", "/e/a", "/flat/f", "/flat/g"];
+    let mut wanted = [&copies[..], &others].concat();
+    wanted.sort_unstable();
+    assert_eq!(names(&fake), wanted);
+    assert_eq!(fake.content("/d/f").expect("there"), b"/d/f");
+}
+
+#[test]
+fn whether_a_file_can_be_executed_is_kept_where_that_is_asked_for() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (fake, dir) = (Fake::start(), tempfile::tempdir().expect("a folder"));
+    let (from, address) = (dir.path().join("x"), &fake.address);
+    write(&from.join("run"), "1");
+    write(&from.join("large"), &"1".repeat(9 << 20));
+    write(&from.join("plain"), "1");
+    for name in ["run", "large"] {
+        fs::set_permissions(from.join(name), fs::Permissions::from_mode(0o744)).expect("its owner");
+    }
+    let executable = |fake: &Fake| -> Vec<bool> { fake.state().files.values().map(|file| file.executable).collect() };
+    assert_end(&format!("put -r {}/ {address}/x", from.display()), DONE);
+    assert_eq!(executable(&fake), [false; 3]);
+    assert_end(&format!("put -r --perms {}/ {address}/x", from.display()), DONE);
+    assert_eq!(executable(&fake), [true, false, true]);
+    let modes = |name: &str| {
+        let mode = |file| fs::metadata(dir.path().join(name).join(file)).expect("there").permissions().mode() & 0o111;
+        ["large", "plain", "run"].map(|file| mode(file) != 0)
+    };
+    assert_end(&format!("get -r {address}/x {}/one", dir.path().display()), DONE);
+    assert_end(&format!("get -r -p {address}/x {}/two", dir.path().display()), DONE);
+    assert_eq!((modes("one"), modes("two")), ([false; 3], [true, false, true]));
 }
 
 #[test]

@@ -76,6 +76,7 @@ pub(super) fn put(
     }
     let mtime = option(request, "mtime").map_or(0, |mtime| mtime.parse().expect("a number"));
     let etag = state.store(request.path, std::mem::take(&mut kept.bytes), mtime);
+    state.set_executable(request);
     state.uploads.insert(key, Kept { is_complete: true, ..kept });
     if state.lose_confirmations > 0 {
         state.lose_confirmations -= 1;

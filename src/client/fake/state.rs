@@ -17,6 +17,7 @@ pub(crate) struct Stored {
     pub(crate) etag: String,
     /// The digest that is kept of it.
     pub(crate) sha256: Option<[u8; 32]>,
+    pub(crate) executable: bool,
 }
 
 /// What the server does wrong, and what it did.
@@ -78,9 +79,22 @@ impl State {
         let etag = format!("{:x}-{:x}", bytes.len(), self.versions);
         self.files.insert(
             path.to_owned(),
-            Stored { sha256: Some(Sha256::digest(&bytes).into()), bytes: Arc::new(bytes), mtime, etag: etag.clone() },
+            Stored {
+                sha256: Some(Sha256::digest(&bytes).into()),
+                bytes: Arc::new(bytes),
+                mtime,
+                etag: etag.clone(),
+                executable: false,
+            },
         );
         etag
+    }
+
+    /// An upload has ended that may have said so.
+    pub(super) fn set_executable(&mut self, request: &Request<'_>) {
+        if let Some(file) = self.files.get_mut(request.path) {
+            file.executable = option(request, "exec").is_some();
+        }
     }
 
     pub(super) fn is_dir(&self, path: &str) -> bool {

@@ -15,7 +15,7 @@ use crate::wire::http::{chunked, digest, target};
 use crate::wire::range::Ranges;
 
 /// With `--serve-html`, this file of a directory is sent in place of its listing.
-const INDEX: &str = "index.html";
+pub(super) const INDEX: &str = "index.html";
 
 /// A GET or HEAD of a file.
 #[derive(Clone, Debug)]

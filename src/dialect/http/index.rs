@@ -3,7 +3,8 @@
 
 use std::fmt::Write as _;
 
-use crate::dialect::http::page::{Page, Unlisted, escape};
+use crate::dialect::http::html::escape;
+use crate::dialect::http::page::{Page, Unlisted};
 use crate::object::{Entry, Node};
 use crate::time::Utc;
 use crate::wire::http::target;

@@ -2,6 +2,7 @@
 //! then leads to the page of that directory. At the root, so that browsers send the credentials with every path.
 
 use crate::access::Caller;
+use crate::dialect::http::html;
 use crate::dialect::http::response::ResponseMeta;
 use crate::dialect::protocol::{Action, Context};
 use crate::error::Failure;
@@ -11,7 +12,7 @@ use crate::wire::http::target;
 use crate::wire::key;
 
 /// The name of the query parameter.
-pub(super) const PARAMETER: &str = "login";
+pub(super) const PARAMETER: &str = html::LOGIN;
 
 /// What the page of a directory says of its visitor.
 #[derive(Debug)]
@@ -39,7 +40,7 @@ impl Visitor {
 pub(super) fn address(dir: &Key) -> String {
     let depth = dir.as_str().split('/').filter(|part| !part.is_empty()).count();
     let up = if depth == 0 { "./".to_owned() } else { "../".repeat(depth) };
-    format!("{up}?{PARAMETER}={}", target::component(&dir.to_string()))
+    up + &html::login_query(dir)
 }
 
 /// The answer to a login; `None` for all other requests.

@@ -18,6 +18,7 @@ mod file;
 mod gate;
 mod handler;
 mod head_cache;
+mod html;
 mod incoming;
 mod index;
 mod login;
@@ -25,6 +26,8 @@ mod may;
 mod media_type;
 mod methods;
 mod monitoring;
+#[cfg(feature = "page")]
+mod notice;
 mod page;
 mod policy;
 mod response;

@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 use base64ct::{Base64, Encoding as _};
 use sha2::{Digest as _, Sha256};
 
+use crate::dialect::http::html::escape;
 use crate::dialect::http::login::{self, Visitor};
 use crate::dialect::http::may::May;
 use crate::dialect::http::sharing::Offer;
@@ -19,7 +20,7 @@ use crate::wire::http::target;
 
 /// The document, with `{{words}}` as placeholders.
 const TEMPLATE: &str = include_str!("page/page.html");
-const STYLE: &str = include_str!("page/style.css");
+const STYLE: &str = concat!(include_str!("page/base.css"), include_str!("page/style.css"));
 const SCRIPT: &str = concat!(
     include_str!("page/base.js"),
     include_str!("page/list.js"),
@@ -277,20 +278,6 @@ fn human(bytes: u64, out: &mut String) {
 fn date(seconds: i64, out: &mut String) {
     let date = Utc::new(seconds);
     push(out, format_args!("<time datetime=\"{date}Z\">{}</time>", date.to_the_minute()));
-}
-
-/// Text as HTML, safe in elements and in quoted attributes.
-pub(super) fn escape(text: &str, out: &mut String) {
-    for letter in text.chars() {
-        match letter {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            letter => out.push(letter),
-        }
-    }
 }
 
 /// Writing to a string cannot fail.

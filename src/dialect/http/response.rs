@@ -3,6 +3,8 @@
 use std::fmt::Display;
 use std::io::Write as _;
 
+#[cfg(feature = "page")]
+use crate::dialect::http::notice::{self, Place};
 use crate::dialect::http::policy::{Origins, Policy};
 use crate::dialect::protocol::{Action, Context};
 use crate::error::{CloseReason, Failure};
@@ -41,6 +43,9 @@ pub(super) struct ResponseMeta {
     /// Active content is not confined to a download: see [`Policy::serve_active`].
     pub(super) serve_active: bool,
     cors: Cors,
+    /// Where a browser is shown a page in place of one line of text.
+    #[cfg(feature = "page")]
+    place: Option<Place>,
 }
 
 /// What a page of another site may read of the response (CORS, the Fetch standard).
@@ -69,7 +74,15 @@ impl From<Failure> for Refusal<'_> {
 impl Default for ResponseMeta {
     /// For a request that could not be parsed.
     fn default() -> Self {
-        Self { version: Version::Http11, keep_alive: false, head_only: false, serve_active: false, cors: Cors::Off }
+        Self {
+            version: Version::Http11,
+            keep_alive: false,
+            head_only: false,
+            serve_active: false,
+            cors: Cors::Off,
+            #[cfg(feature = "page")]
+            place: None,
+        }
     }
 }
 
@@ -81,6 +94,8 @@ impl ResponseMeta {
             head_only: head.method == Method::Head,
             serve_active: policy.serve_active,
             cors: Cors::new(&head.fields, policy),
+            #[cfg(feature = "page")]
+            place: Place::of(head),
         }
     }
 
@@ -259,8 +274,35 @@ impl ResponseMeta {
         }
         let retry_after_s = context.retry_after_s.or(status::retry_after_s(failure));
         fields.extend(retry_after_s.as_ref().map(|seconds| -> Field<'_> { ("Retry-After", seconds) }));
-        self.text(status, &fields, &text, context);
+        self.say(status, &fields, &text, context);
         self.next_action()
+    }
+
+    /// A short text; a browser is shown it on a page.
+    fn say(&self, code: u16, fields: &[Field<'_>], text: &str, context: &mut Context<'_>) {
+        #[cfg(feature = "page")]
+        if let Some(place) = &self.place {
+            let document = notice::refusal(place, code, text, context);
+            return self.notice(code, fields, &document, context);
+        }
+        self.text(code, fields, text, context);
+    }
+
+    /// A whole response with a page of its own.
+    #[cfg(feature = "page")]
+    fn notice(&self, code: u16, fields: &[Field<'_>], document: &str, context: &mut Context<'_>) {
+        self.head(code, context);
+        let policy = notice::content_security_policy();
+        let own: [Field<'_>; 4] = [
+            ("Content-Security-Policy", &policy),
+            ("Referrer-Policy", &"same-origin"),
+            ("Vary", &"Accept"),
+            ("Cache-Control", &"no-store"),
+        ];
+        for (name, value) in fields.iter().chain(&own) {
+            field(name, value, context.out);
+        }
+        self.content("text/html; charset=utf-8", document.as_bytes(), context);
     }
 
     /// True if a page of the requesting origin may read the response.

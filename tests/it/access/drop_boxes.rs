@@ -1,10 +1,13 @@
 //! Drop boxes: no answer tells what is in one.
 
-use crate::access::{http, line, put_http, rig};
-use filewharf::access::Rights;
+use std::sync::Arc;
+
+use crate::access::{http, line, put_http, rig, rules};
 use filewharf::access::link::Link;
-use filewharf::dialect::Kind;
-use support::rig::Rig;
+use filewharf::access::{Access, Rights};
+use filewharf::config::Limits;
+use filewharf::dialect::{Kind, Listening};
+use support::rig::{Mode, Rig};
 
 const DROP: &str = "allow ci c /drop\nallow anna rlcwd /drop/of/anna\n";
 
@@ -101,6 +104,22 @@ fn a_browser_gets_a_page_to_upload_with_at_a_drop_box_and_no_name() {
         ("", "/files/", 401),
     ] {
         assert_eq!(http(&mut rig, name, &format!("GET {path}"), html, "").0, code, "{name} {path}");
+    }
+}
+
+#[test]
+fn a_site_that_may_be_read_goes_before_the_page_of_its_drop_box() {
+    let rules = Access::with_rules(Arc::new(rules(&["ci"], "allow ci rc /\nallow ci c /blind\n")), false);
+    let listening = Listening::new(Kind::Http, &[("serve-html".to_owned(), String::new())], 0).expect("an option");
+    let mut rig = Rig::speaking(listening, Mode::PLAIN, Limits::default(), rules);
+    for key in ["site/index.html", "blind/index.html", "none/f"] {
+        rig.place(key, b"<p>Hello");
+    }
+    let html = "Accept: text/html\r\n";
+    for (path, is_site) in [("/site/", true), ("/blind/", false), ("/none/", false), ("/site/?limit=9", false)] {
+        let (code, page) = http(&mut rig, "ci", &format!("GET {path}"), html, "");
+        assert_eq!((code, page.ends_with("<p>Hello")), (200, is_site), "{path}: {page}");
+        assert_eq!(page.contains(" data-may=\""), !is_site, "{path}: {page}");
     }
 }
 

@@ -8,6 +8,7 @@ mod legacy;
 mod links;
 mod matrix;
 mod names;
+mod notices;
 mod oracle;
 mod passwords;
 mod program;

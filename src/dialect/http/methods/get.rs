@@ -1,7 +1,8 @@
 //! GET and HEAD: of a file; or of a directory, which is listed, or has a page of its own.
 
+use crate::access::Rights;
 use crate::command::{Answer, Command};
-use crate::dialect::http::file::File;
+use crate::dialect::http::file::{File, INDEX};
 use crate::dialect::http::handler::Handler;
 use crate::dialect::http::methods::listing::List;
 use crate::dialect::http::response::{Refusal, ResponseMeta};
@@ -52,10 +53,13 @@ impl Handler for Get {
             return Ok(Action::Run(command));
         }
         let (mut list, of_list) = List::new(head, key.clone(), context)?;
-        if let Some(action) = list.upload_page(response, context) {
+        let has_index = response.serve_active && list.may_be_replaced();
+        // A site that may be read goes before the page of its drop box.
+        let reads_index = has_index && context.rights(&key.child(INDEX)).has(Rights::READ);
+        if let Some(action) = if reads_index { None } else { list.upload_page(response, context) } {
             return Ok(action);
         }
-        if response.serve_active && list.may_be_replaced() {
+        if has_index {
             let file = File::index(head, &key)?;
             command = file.command();
             *self = Self::Index(file, Box::new((list, of_list)));
@@ -79,7 +83,10 @@ impl Handler for Get {
             Self::Unread => self.refuse(failure.into(), response, context),
             Self::File(file) => file.failed(failure, response, context),
             Self::Index(_, listing) if is_absent(failure) => {
-                let (list, command) = *listing.clone();
+                let (mut list, command) = *listing.clone();
+                if let Some(action) = list.upload_page(response, context) {
+                    return action;
+                }
                 *self = Self::List(list);
                 Action::Run(command)
             }

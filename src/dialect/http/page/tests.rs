@@ -242,7 +242,7 @@ fn nothing_is_fetched_from_elsewhere_and_nothing_is_heavy() {
         assert!(!source.contains("https:") && !source.contains("innerHTML") && !source.contains("eval("));
     }
     assert!(!SCRIPT.contains("</script") && !SCRIPT.contains("<!--") && !STYLE.contains("</style"));
-    assert!(TEMPLATE.len() + STYLE.len() + SCRIPT.len() <= 80_000);
+    assert!(TEMPLATE.len() + STYLE.len() + SCRIPT.len() + crate::dialect::http::notice::TEMPLATE.len() <= 80_000);
 }
 
 #[test]

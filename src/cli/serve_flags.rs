@@ -219,6 +219,11 @@ const OPTIONS: &[Flag<Args>] = &[
     )
     .repeatable(),
     Flag::new(
+        "path-prefix",
+        Text("PATH", |args: &mut Args, text| args.http("path-prefix", text)),
+        "Answer HTTP requests below this path only: for a proxy in front that passes them on with it",
+    ),
+    Flag::new(
         "file-mode",
         Text("OCTAL", |args, text| {
             let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);

@@ -26,6 +26,7 @@ mod may;
 mod media_type;
 mod methods;
 mod monitoring;
+mod mount;
 #[cfg(feature = "page")]
 mod notice;
 mod page;
@@ -56,6 +57,7 @@ use head_cache::HeadCache;
 use methods::archive::{self, Archive, places::Archives};
 use methods::get::Get;
 pub use methods::listing::REPLY_BYTES_MIN;
+use mount::{Elsewhere, Mount};
 use policy::Policy;
 use response::ResponseMeta;
 pub use response::TURNED_AWAY;
@@ -101,7 +103,14 @@ impl Dialect for Listener {
     type Protocol = Http;
 
     const TRAITS: Traits = Traits {
-        options: &["serve-html", "cors=ORIGIN", "allow-host=NAME", "trust=NETWORK,…", "remote-user"],
+        options: &[
+            "serve-html",
+            "cors=ORIGIN",
+            "allow-host=NAME",
+            "trust=NETWORK,…",
+            "remote-user",
+            "path-prefix=PATH",
+        ],
         client_speaks_first: true,
         secret: Secret::Required,
         kept_bytes_max: HeadCache::BYTES_MAX + ARCHIVES_BYTES_MAX,
@@ -205,25 +214,35 @@ impl Http {
                     EmptyBody::Incomplete | EmptyBody::NotEmpty => {}
                 }
                 // Not to be cached: the head alone is not the request.
-                self.begin(&head, len, context)
+                self.begin(&mut head, len, context)
             }
             #[cfg(feature = "archives")]
             Ok(head) if archive::form_len(&head).is_some() => self.begin_form(head, bytes.len(), after, context),
-            Ok(head) => {
-                let decided = self.begin(&head, bytes.len(), context)?;
+            Ok(mut head) => {
+                let decided = self.begin(&mut head, bytes.len(), context)?;
                 self.cache(&head, bytes, context);
                 Ok(decided)
             }
             Err(error) => {
                 let as_http_1_1 = head::as_http_1_1(bytes).ok_or(error)?;
-                self.begin(&head::parse_found(&as_http_1_1, sender)?, bytes.len(), context)
+                self.begin(&mut head::parse_found(&as_http_1_1, sender)?, bytes.len(), context)
             }
         }
     }
 
     /// Begins a request with a head of this length, unless a password in it has to be checked first.
-    fn begin(&mut self, head: &Head<'_>, len: usize, context: &mut Context<'_>) -> Result<(usize, Action), HeadError> {
+    fn begin(
+        &mut self,
+        head: &mut Head<'_>,
+        len: usize,
+        context: &mut Context<'_>,
+    ) -> Result<(usize, Action), HeadError> {
+        let mount = mount::take_off(&self.listener.policy.prefix, head);
         let response = ResponseMeta::new(head, &self.listener.policy);
+        if mount != Mount::Inside {
+            let exchange = Exchange::new(response, Elsewhere::new(head, mount));
+            return self.begin_exchange(head, exchange, len, context);
+        }
         #[cfg(feature = "archives")]
         if archive::concerns(head) {
             let exchange = Exchange::new(response, Archive::new(head, None, &self.listener.archives));
@@ -251,6 +270,9 @@ impl Http {
         };
         self.gathers_form = false;
         (head.framing, head.expect) = (Framing::None, Expect::None);
+        if mount::take_off(&self.listener.policy.prefix, &mut head) != Mount::Inside {
+            return self.begin(&mut head, head_len + len, context);
+        }
         let form = str::from_utf8(form).map_err(|_| HeadError::BadRequest("the form is not UTF-8"))?;
         let response = ResponseMeta::new(&head, &self.listener.policy);
         let exchange = Exchange::new(response, Archive::new(&head, Some(form), &self.listener.archives));

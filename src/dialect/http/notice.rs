@@ -21,32 +21,39 @@ const STYLE: &str = include_str!("page/base.css");
 /// Letters of a text that are shown: a path may have thousands.
 const LETTERS_MAX: usize = 600;
 
-/// The address that a browser shows above a page.
+/// Where a browser is that is shown a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place(Box<str>);
+pub(super) struct Place {
+    /// The address of the served directory.
+    home: Box<str>,
+    /// What it has asked for.
+    path: Box<str>,
+}
 
 impl Place {
-    /// `None` for a client that does not ask for HTML.
-    pub(super) fn of(head: &Head<'_>) -> Option<Self> {
+    /// `None` for a client that does not ask for HTML. Without a prefix, the address of the served directory is relative:
+    /// a proxy may have removed one.
+    pub(super) fn of(head: &Head<'_>, prefix: &str) -> Option<Self> {
         let accept = head.fields.accept.lines();
         // Quick, for the many clients that name no HTML.
         let may_be_browser = accept.iter().any(|line| line.contains("text/html"));
         let is_browser = may_be_browser && accept::listing_format(accept) == ListingFormat::Page;
-        is_browser.then(|| Self(head.path.into()))
-    }
-
-    /// The address of the served directory, relative to this one.
-    fn home(&self) -> String {
-        match self.0.bytes().filter(|byte| *byte == b'/').count() {
-            0 | 1 => "./".to_owned(),
-            slashes => "../".repeat(slashes - 1),
+        if !is_browser {
+            return None;
         }
+        let slashes = head.path.bytes().filter(|byte| *byte == b'/').count();
+        let home = match (prefix, slashes) {
+            ("", 0 | 1) => "./".to_owned(),
+            ("", slashes) => "../".repeat(slashes - 1),
+            (prefix, _) => format!("{prefix}/"),
+        };
+        Some(Self { home: home.into(), path: head.path.into() })
     }
 
     /// The directory that a path without a final `/` is in, or the one that it names.
     fn dir(&self) -> Key {
-        let end = self.0.rfind('/').map_or(0, |slash| slash + 1);
-        target::path(&self.0[..end]).map_or_else(|_| Key::root(), |path| path.key)
+        let end = self.path.rfind('/').map_or(0, |slash| slash + 1);
+        target::path(&self.path[..end]).map_or_else(|_| Key::root(), |path| path.key)
     }
 }
 
@@ -71,7 +78,7 @@ pub(super) fn refusal(place: &Place, code: u16, text: &str, context: &Context<'_
         410 => "This is not there any more",
         code => status::reason(code),
     };
-    let home = place.home();
+    let home = &place.home;
     let login = match code {
         // The same address: the browser asks for the name again.
         401 => Some(String::new()),

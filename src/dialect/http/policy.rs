@@ -17,6 +17,8 @@ pub(super) struct Policy {
     trusted: Option<Networks>,
     /// They may also say which user is logged in there.
     pub(super) trusts_users: bool,
+    /// Under which a proxy passes the server on: begins with `/` and ends without, or is empty.
+    pub(super) prefix: Box<str>,
     refuses_passwords: bool,
 }
 
@@ -74,7 +76,7 @@ impl Policy {
     }
 
     /// Reads `serve-html`, `cors=ORIGIN` (an origin, or `*`), `allow-host=NAME` (a name, or `*`),
-    /// `trust=NETWORK,…` and `remote-user`.
+    /// `trust=NETWORK,…`, `remote-user` and `path-prefix=PATH`.
     pub(super) fn new(options: &Options) -> Result<Self, OptionError> {
         let mut policy = Self::default();
         for (name, value) in options {
@@ -88,6 +90,11 @@ impl Policy {
                 ("trust", networks) => {
                     let refused = |error: NetworkError| OptionError::invalid("trust", networks, error.reason());
                     policy.trusted = Some(networks.parse().map_err(refused)?);
+                }
+                ("path-prefix", _) if !policy.prefix.is_empty() => return Err(OptionError::Repeated("path-prefix")),
+                ("path-prefix", path) => {
+                    let refused = |reason| OptionError::invalid("path-prefix", path, reason);
+                    policy.prefix = checked_prefix(path).map_err(refused)?;
                 }
                 ("remote-user", "") => policy.trusts_users = true,
                 (name, value) => return Err(OptionError::invalid(name, value, "takes no value")),
@@ -123,9 +130,46 @@ fn checked_host(host: &str) -> Result<&str, OptionError> {
     Err(OptionError::invalid("allow-host", host, "a host is a name without a port, or *"))
 }
 
+/// As the operator writes it: `files`, `/files` and `/files/` are the same, and `/` is none.
+fn checked_prefix(text: &str) -> Result<Box<str>, &'static str> {
+    let inside = text.strip_prefix('/').unwrap_or(text);
+    let inside = inside.strip_suffix('/').unwrap_or(inside);
+    if inside.is_empty() {
+        return Ok("".into());
+    }
+    let is_good = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    for component in inside.split('/') {
+        if matches!(component, "" | "." | "..") {
+            return Err("a prefix has no empty component and neither . nor ..");
+        }
+        if !component.bytes().all(is_good) {
+            return Err("a prefix has letters, digits, -, ., _ and ~ between its slashes");
+        }
+    }
+    Ok(format!("/{inside}").into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_prefix_is_brought_into_one_form() {
+        for (text, prefix) in [
+            ("files", "/files"),
+            ("/files", "/files"),
+            ("/files/", "/files"),
+            ("a/b-c.d_e~f/", "/a/b-c.d_e~f"),
+            ("/", ""),
+            ("", ""),
+        ] {
+            assert_eq!(checked_prefix(text).as_deref(), Ok(prefix), "{text}");
+        }
+        for text in ["///", "/a//b", "a/../b", "..", "/./a", "/a b", "/ä", "/a%20b", "/a?b", "/a\r\nX: y", "http://a"]
+        {
+            assert!(checked_prefix(text).is_err(), "{text}");
+        }
+    }
 
     fn policy(name: &str, value: &str) -> Result<Policy, OptionError> {
         Policy::new(&[(name.to_owned(), value.to_owned())])
@@ -202,6 +246,7 @@ mod tests {
             ("trust", ""),
             ("remote-user", ""),
             ("remote-user", "anna"),
+            ("path-prefix", "/a/../b"),
             ("trust", "localhost"),
             ("trust", "10.0.0.1/8"),
             ("other", ""),

@@ -95,7 +95,7 @@ impl ResponseMeta {
             serve_active: policy.serve_active,
             cors: Cors::new(&head.fields, policy),
             #[cfg(feature = "page")]
-            place: Place::of(head),
+            place: Place::of(head, &policy.prefix),
         }
     }
 

@@ -25,6 +25,8 @@ pub const FIELDS_MAX: usize = 64;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head<'a> {
     pub method: Method<'a>,
+    /// What the path began with and was taken off it: that under which a proxy passes the server on.
+    pub mount: &'a str,
     /// Begins with `/`, still percent-encoded, without the query; `*` of OPTIONS only.
     pub path: &'a str,
     /// After the `?`, still percent-encoded.
@@ -141,7 +143,7 @@ pub fn parse_found(head: &[u8], sender: Sender) -> Result<Head<'_>, HeadError> {
         (control.framing(version)?, control.keep_alive(version), control.expect(version));
     // RFC 9112 §3.2.2: the host of an absolute target takes the place of the field.
     fields.host = authority.or(control.host());
-    Ok(Head { method, path, query, version, framing, keep_alive, expect, fields, upload, forwarded })
+    Ok(Head { method, mount: "", path, query, version, framing, keep_alive, expect, fields, upload, forwarded })
 }
 
 /// In a pass of their own, which GET does without.

@@ -43,6 +43,8 @@ pub fn destination(head: &Head<'_>) -> Result<Destination, Failure> {
         return Ok(Destination::Elsewhere);
     }
     let path = local.split('?').next().unwrap_or_default();
+    let path = if head.mount.is_empty() { Some(path) } else { target::under(head.mount, path) };
+    let Some(path) = path else { return Ok(Destination::Elsewhere) };
     target::path(if path.is_empty() { "/" } else { path }).map(Destination::Here)
 }
 

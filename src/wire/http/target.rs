@@ -43,6 +43,21 @@ pub fn path(raw: &str) -> Result<Path, Failure> {
     }
 }
 
+/// What follows this prefix in a path: nothing, or what begins with `/`. `None` if the path is not under it, or leads out
+/// of it again.
+pub fn under<'a>(prefix: &str, raw: &'a str) -> Option<&'a str> {
+    let rest = raw.strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with('/'))?;
+    let mut depth = 0_usize;
+    for segment in rest.split('/').skip(1) {
+        depth = match segment {
+            "." => depth,
+            ".." => depth.checked_sub(1)?,
+            _ => depth + 1,
+        };
+    }
+    Some(rest)
+}
+
 fn has_removable_segments(raw: &str) -> bool {
     raw.starts_with('/') && raw[1..].split('/').any(|segment| matches!(segment, "" | "." | ".."))
 }

@@ -115,7 +115,7 @@ impl Platform for OsPlatform {
 
     fn secure(&mut self, stream: &mut TcpConnection, is_http: bool, received: &[u8]) -> io::Result<()> {
         let acceptor = self.tls.as_ref().ok_or(io::ErrorKind::Unsupported)?;
-        stream.secure(acceptor.accept(is_http, received), self.sending.bulk());
+        stream.secure(acceptor.accept(is_http, received));
         Ok(())
     }
 

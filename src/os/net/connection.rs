@@ -3,7 +3,6 @@
 use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::AsFd as _;
-use std::sync::Arc;
 use std::time::Duration;
 
 use mio::net::TcpStream;
@@ -11,7 +10,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use socket2::SockRef;
 
-use super::send::{BulkSenders, Encrypted, SendMode, Socket, Unsent};
+use super::send::{SendMode, Socket};
 use super::tls::TlsSession;
 use crate::buffer::SLICES_MAX;
 use crate::os::sys;
@@ -38,20 +37,19 @@ impl TcpConnection {
     }
 
     /// From here on everything passes through this session.
-    pub(crate) fn secure(&mut self, session: TlsSession, senders: &Arc<BulkSenders>) {
-        let unsent = Unsent::Normal(Arc::downgrade(senders));
-        self.socket.mode = SendMode::Tls(Box::new(Encrypted { session, unsent }));
+    pub(crate) fn secure(&mut self, session: TlsSession) {
+        self.socket.mode = SendMode::Tls(Box::new(session));
     }
 
     /// The session of an encrypted connection.
     pub(crate) fn session(&mut self) -> Option<&mut TlsSession> {
-        if let SendMode::Tls(encrypted) = &mut self.socket.mode { Some(&mut encrypted.session) } else { None }
+        if let SendMode::Tls(session) = &mut self.socket.mode { Some(session) } else { None }
     }
 
     /// The session of an encrypted connection, and its socket.
     fn tls(&mut self, more: bool) -> Option<(&mut TlsSession, RawSocket<'_>)> {
         match &mut self.socket.mode {
-            SendMode::Tls(encrypted) => Some((&mut encrypted.session, RawSocket { stream: &self.socket.stream, more })),
+            SendMode::Tls(session) => Some((session, RawSocket { stream: &self.socket.stream, more })),
             _ => None,
         }
     }
@@ -96,8 +94,7 @@ impl Stream for TcpConnection {
 
     fn send(&mut self, bufs: &[&[u8]], more: bool) -> io::Result<usize> {
         if let SendMode::Tls(_) = self.socket.mode {
-            let len = bufs.iter().map(|buf| buf.len()).sum();
-            self.socket.limit_unsent(len, more);
+            let len = bufs.iter().map(|buf| buf.len()).sum::<usize>();
             if let Some((session, mut socket)) = self.tls(more && len < ENCRYPTED_PUSH_LEN_MIN) {
                 return session.send(&mut socket, bufs);
             }
@@ -132,7 +129,7 @@ impl Stream for TcpConnection {
 
     fn unacknowledged(&self) -> io::Result<usize> {
         let in_kernel = sys::unacknowledged(self.socket.stream.as_fd())?;
-        let is_held = matches!(&self.socket.mode, SendMode::Tls(encrypted) if encrypted.session.holds_output());
+        let is_held = matches!(&self.socket.mode, SendMode::Tls(session) if session.holds_output());
         Ok(in_kernel + usize::from(is_held))
     }
 
@@ -148,11 +145,11 @@ impl Stream for TcpConnection {
     }
 
     fn holds_input(&self) -> bool {
-        matches!(&self.socket.mode, SendMode::Tls(encrypted) if encrypted.session.holds_input())
+        matches!(&self.socket.mode, SendMode::Tls(session) if session.holds_input())
     }
 
     fn is_full(&self) -> bool {
-        matches!(&self.socket.mode, SendMode::Tls(encrypted) if encrypted.session.is_full())
+        matches!(&self.socket.mode, SendMode::Tls(session) if session.is_full())
     }
 
     fn takes_files(&self) -> bool {
@@ -164,7 +161,7 @@ impl Stream for TcpConnection {
     }
 
     fn peer_certificate(&self) -> Option<ClientCertificate> {
-        if let SendMode::Tls(encrypted) = &self.socket.mode { encrypted.session.peer_certificate() } else { None }
+        if let SendMode::Tls(session) = &self.socket.mode { session.peer_certificate() } else { None }
     }
 }
 

@@ -1,10 +1,11 @@
-//! Bulk mode: a socket that takes a large file may hold more of it in the kernel.
+//! Bulk mode: a socket that takes a large file may hold more of it in the kernel. Not for encrypted connections, which
+//! gain 2 % by it.
 
 use std::sync::Arc;
 
 use socket2::SockRef;
 
-use super::socket::{BulkSenders, SendMode, Socket, Unsent};
+use super::socket::{BulkSenders, SendMode, Socket};
 use crate::config::Fixed;
 
 /// Connections in bulk mode at once; so what they may pin in the kernel is bounded too.
@@ -16,10 +17,6 @@ const BULK_UNSENT_BYTES: u32 = 4 * 1024 * 1024;
 /// What is to be sent at once before bulk mode is worth its calls.
 #[cfg(target_os = "linux")]
 const BULK_LEN_MIN: usize = 256 * 1024;
-/// The same for what is encrypted, of which less is sent at once. Bulk mode takes a quarter of the time of an
-/// encrypted download of 1 GiB.
-#[cfg(target_os = "linux")]
-const ENCRYPTED_BULK_LEN_MIN: usize = 64 * 1024;
 
 impl BulkSenders {
     pub(super) fn new(limits: &Fixed) -> Arc<Self> {
@@ -28,13 +25,6 @@ impl BulkSenders {
 
     pub(super) fn is_full(senders: &Arc<Self>) -> bool {
         Arc::strong_count(senders) > BULK_MAX
-    }
-
-    /// True where no more encrypted connections may enter: `slow_readers` does not watch these, and one may hold its
-    /// place for as long as its file takes.
-    #[cfg(target_os = "linux")]
-    fn is_full_for_encrypted(senders: &Arc<Self>) -> bool {
-        Arc::strong_count(senders) > BULK_MAX / 2
     }
 }
 
@@ -77,35 +67,6 @@ impl Socket {
             self.mode = SendMode::Normal;
         }
     }
-
-    /// To be called before `len` bytes are sent over an encrypted connection: enters bulk mode with a long part of a
-    /// file that continues, and leaves it at the end.
-    #[cfg(target_os = "linux")]
-    pub(crate) fn limit_unsent(&mut self, len: usize, more: bool) {
-        let SendMode::Tls(encrypted) = &mut self.mode else { return };
-        let socket = SockRef::from(&self.stream);
-        match &encrypted.unsent {
-            Unsent::Normal(senders) if more && len >= ENCRYPTED_BULK_LEN_MIN => {
-                if let Some(senders) = senders.upgrade()
-                    && (1..BULK_UNSENT_BYTES).contains(&senders.unsent_bytes)
-                    && !BulkSenders::is_full_for_encrypted(&senders)
-                    && socket.set_tcp_notsent_lowat(BULK_UNSENT_BYTES).is_ok()
-                {
-                    encrypted.unsent = Unsent::Bulk(senders);
-                }
-            }
-            Unsent::Bulk(senders) if !more => {
-                // If it fails, the connection is over, and the next call says so.
-                let _ = socket.set_tcp_notsent_lowat(senders.unsent_bytes);
-                encrypted.unsent = Unsent::Normal(Arc::downgrade(senders));
-            }
-            _ => {}
-        }
-    }
-
-    /// Only Linux takes so few bytes ahead that it matters.
-    #[cfg(not(target_os = "linux"))]
-    pub(crate) fn limit_unsent(&mut self, _len: usize, _more: bool) {}
 }
 
 #[cfg(target_os = "linux")]
@@ -146,38 +107,5 @@ mod tests {
         connection.send(&[b"reply"], false).expect("the socket takes bytes");
         assert!(!is_bulk(&connection));
         assert_eq!(Arc::strong_count(&senders), 1, "another may enter");
-    }
-
-    #[cfg(feature = "tls")]
-    #[test]
-    fn a_long_part_over_tls_enters_bulk_mode_and_the_end_of_the_file_leaves_it() {
-        use super::super::super::tls::{Acceptor, make_self_signed};
-        use crate::config::TlsFiles;
-        use crate::os::process;
-
-        let dir = tempfile::TempDir::new().expect("a directory");
-        make_self_signed(dir.path(), vec!["localhost".to_owned()], process::unix_time()).expect("a certificate");
-        let files = TlsFiles { self_signed: Some(dir.path().to_owned()), ..TlsFiles::default() };
-        let acceptor = Acceptor::open(files, None).expect("the files that were made");
-        let limits = Fixed::default();
-        let senders = BulkSenders::new(&limits);
-        let listener = listener();
-        let _client = client_of(&listener);
-        wait_for_next(&listener);
-        let (mut connection, _) = accept(&listener).expect("a connection waits");
-        connection.secure(acceptor.accept(true, &[]), &senders);
-        let long = ENCRYPTED_BULK_LEN_MIN;
-        for (len, more, is_bulk) in
-            [(long, false, false), (long - 1, true, false), (long, true, true), (1, true, true), (long, false, false)]
-        {
-            connection.socket.limit_unsent(len, more);
-            let unsent = SockRef::from(&connection.socket.stream).tcp_notsent_lowat().expect("TCP_NOTSENT_LOWAT");
-            assert_eq!(
-                unsent,
-                if is_bulk { BULK_UNSENT_BYTES } else { limits.unsent_bytes_max as u32 },
-                "{len} {more}"
-            );
-            assert_eq!(Arc::strong_count(&senders), 1 + usize::from(is_bulk), "{len} {more}");
-        }
     }
 }

@@ -27,7 +27,7 @@ use crate::ids::ConnId;
 use crate::platform::{Event, SendFile};
 
 pub(crate) use self::file::{FileContent, Ready};
-pub(crate) use self::socket::{BulkSenders, Encrypted, SendMode, Socket, Unsent};
+pub(crate) use self::socket::{BulkSenders, SendMode, Socket};
 
 /// What the connections of a server share that send files.
 #[derive(Debug)]
@@ -41,11 +41,6 @@ impl Sending {
     pub(crate) fn new(limits: &Fixed, now: Instant) -> io::Result<Self> {
         let (bulk, slow) = (BulkSenders::new(limits), SlowReaders::new(now)?);
         Ok(Self { bulk, slow, partial: PartialSends::default() })
-    }
-
-    /// For encrypted connections, which enter bulk mode by themselves.
-    pub(crate) const fn bulk(&self) -> &Arc<BulkSenders> {
-        &self.bulk
     }
 
     /// When a socket may have room though no event comes.

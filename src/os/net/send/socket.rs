@@ -22,25 +22,10 @@ pub(crate) enum SendMode {
     /// The reader is slow, and nothing is to be sent to it: `slow_readers` need not watch it.
     SlowIdle(Weak<SlowReader>),
     /// Encrypted, for as long as the connection lasts.
-    Tls(Box<Encrypted>),
+    Tls(Box<TlsSession>),
 }
 
 const _: () = assert!(size_of::<SendMode>() <= 16, "TLS costs plain connections nothing");
-
-/// An encrypted connection.
-#[derive(Debug)]
-pub(crate) struct Encrypted {
-    pub session: TlsSession,
-    pub unsent: Unsent,
-}
-
-/// How much of an encrypted connection may wait in the kernel.
-#[derive(Debug)]
-pub(crate) enum Unsent {
-    /// As of any other; it may enter bulk mode.
-    Normal(Weak<BulkSenders>),
-    Bulk(Arc<BulkSenders>),
-}
 
 /// Bulk mode: a few connections that send a large file may have more bytes in the kernel than
 /// `Limits::unsent_bytes_max`. Where it is sent straight from the page cache, only full packets leave until

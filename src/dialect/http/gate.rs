@@ -207,6 +207,15 @@ fn is_cross_site(fields: &Fields<'_>) -> bool {
     }
 }
 
+/// True for a request of which a browser says that a page of this server has sent it.
+#[cfg(feature = "page")]
+pub(super) fn is_of_this_site(fields: &Fields<'_>) -> bool {
+    match fields.sec_fetch_site {
+        Some(site) => site == "same-origin",
+        None => fields.origin.is_some() && !is_cross_site(fields),
+    }
+}
+
 /// Without the port: it is no part of what a site is.
 fn host_name(authority: &str) -> &str {
     let end = match authority.starts_with('[') {

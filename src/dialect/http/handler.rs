@@ -47,6 +47,16 @@ pub(super) trait Handler: Debug + Send + Sync {
         context: &mut Context<'_>,
     ) -> Result<Action, Refusal<'static>>;
 
+    /// Reads on in the body after [`Action::Proceed`]; `None` if the request is over.
+    fn proceed(
+        &mut self,
+        _input: &[u8],
+        _response: &mut ResponseMeta,
+        _context: &mut Context<'_>,
+    ) -> Option<(usize, Action)> {
+        None
+    }
+
     /// The store answered.
     fn answered(&mut self, _answer: Answer, _response: &mut ResponseMeta, _context: &mut Context<'_>) -> Action {
         Action::Reset(CloseReason::Internal)

@@ -84,6 +84,15 @@ impl Incoming {
         }
     }
 
+    /// The same after a request that was served before all of its body had come.
+    #[cfg(feature = "page")]
+    pub(super) fn after_response(&self, response: &mut ResponseMeta, context: &Context<'_>) -> Action {
+        match self.after_refusal(Failure::Internal, response, context) {
+            Action::Close(_) => Action::Close(CloseReason::Finished),
+            next => next,
+        }
+    }
+
     pub(super) fn body(&mut self, raw: &[u8], payload_max: usize) -> Result<BodyPart, Failure> {
         let part = match &mut self.rest {
             Rest::Length(left) => {

@@ -401,6 +401,11 @@ fn is_bodyless(head: &Head<'_>) -> bool {
 
 impl Protocol for Http {
     fn decode(&mut self, input: &[u8], context: &mut Context<'_>) -> (usize, Action) {
+        if let Some(Exchange { response, handler }) = self.exchange.as_mut().and_then(Arc::get_mut)
+            && let Some((used, action)) = handler.proceed(input, response, context)
+        {
+            return (used, self.end_if_over(action));
+        }
         self.exchange = None;
         if let Some(proxy) = &context.proxy {
             context.client = proxy.address;

@@ -76,6 +76,7 @@ pub(super) fn refusal(place: &Place, code: u16, text: &str, context: &Context<'_
         403 => "This is not permitted",
         404 => "There is nothing here",
         410 => "This is not there any more",
+        412 => "That name is taken",
         code => status::reason(code),
     };
     let home = &place.home;
@@ -94,6 +95,21 @@ pub(super) fn refusal(place: &Place, code: u16, text: &str, context: &Context<'_
     escape(&text.trim_end().chars().take(LETTERS_MAX).collect::<String>(), &mut words);
     words.push_str("</p>");
     document(title, &words, &links)
+}
+
+/// What the files of a form became in a directory that is not shown. `query` has no byte that HTML escapes.
+pub(super) fn receipt(names: &str, others: usize, query: &str) -> String {
+    let mut words = String::from("<ul>");
+    for name in names.lines() {
+        words.push_str("<li><bdi>");
+        escape(name, &mut words);
+        words.push_str("</bdi></li>");
+    }
+    words.push_str("</ul>");
+    if others > 0 {
+        let _ = write!(words, "<p>and {others} more</p>");
+    }
+    document("Stored", &words, &format!("<a class=\"button main\" href=\"./{query}\">Upload more</a>"))
 }
 
 /// A page with this title; `words` and `links` are HTML.

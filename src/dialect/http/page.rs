@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 use base64ct::{Base64, Encoding as _};
 use sha2::{Digest as _, Sha256};
 
+use crate::access::Rights;
 use crate::dialect::http::html::escape;
 use crate::dialect::http::login::{self, Visitor};
 use crate::dialect::http::may::May;
@@ -118,7 +119,7 @@ pub fn content_security_policy() -> &'static str {
     static POLICY: LazyLock<String> = LazyLock::new(|| {
         format!(
             "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; img-src 'self' data:; \
-             media-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; \
+             media-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; \
              frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
             Base64::encode_string(&Sha256::digest(SCRIPT)),
             Base64::encode_string(&Sha256::digest(STYLE)),
@@ -142,6 +143,15 @@ fn fill(page: &Page<'_>, word: &str, out: &mut String) {
         }),
         "crumbs" => crumbs(page, out),
         "archives" => out.push_str(if cfg!(feature = "archives") { " data-archives" } else { "" }),
+        "form" if page.may.in_dir().has(Rights::CREATE) => push(
+            out,
+            format_args!(
+                "<noscript><form method=\"post\" enctype=\"multipart/form-data\" action=\"./{}\"><input type=\"file\" \
+                 name=\"file\" multiple required aria-label=\"Files\"><button class=\"main\">Upload</button></form></noscript>\n",
+                page.query()
+            ),
+        ),
+        "form" => {}
         "visitor" => visitor(page, out),
         "before" if page.after.is_some() => {
             let query = page.query();

@@ -288,6 +288,17 @@ impl ResponseMeta {
         self.text(code, fields, text, context);
     }
 
+    /// A whole response that names the files which were stored, each on a line of its own, and says how many more there
+    /// are. `query` is that of the directory.
+    #[cfg(feature = "page")]
+    pub(super) fn receipt(&self, (names, others): (&str, usize), query: &str, context: &mut Context<'_>) {
+        if self.place.is_some() {
+            return self.notice(200, &[], &notice::receipt(names, others, query), context);
+        }
+        let others = if others > 0 { format!("and {others} more\n") } else { String::new() };
+        self.text(200, &[("Cache-Control", &"no-store")], &format!("stored:\n{names}{others}"), context);
+    }
+
     /// A whole response with a page of its own.
     #[cfg(feature = "page")]
     fn notice(&self, code: u16, fields: &[Field<'_>], document: &str, context: &mut Context<'_>) {

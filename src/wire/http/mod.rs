@@ -14,6 +14,8 @@ pub mod date;
 pub mod digest;
 pub mod forwarded;
 pub mod head;
+#[cfg(feature = "page")]
+pub mod multipart;
 pub mod opening;
 pub mod relocation;
 pub mod structured;

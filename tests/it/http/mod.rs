@@ -1,10 +1,11 @@
 //! HTTP in virtual time: `sections` of the RFCs as one table of requests and replies, `responses` that need more than a
-//! row, `listings`, directories as one file (`archives`), requests of pages of other sites (`cross_site`), and a server that a
+//! row, `listings`, directories as one file (`archives`), requests of pages of other sites (`cross_site`), their forms (`forms`), and a server that a
 //! proxy passes on under a path (`prefix`). Programs that speak HTTP are in `clients`.
 
 #[cfg(feature = "archives")]
 mod archives;
 mod cross_site;
+mod forms;
 mod listings;
 mod prefix;
 mod responses;

@@ -322,7 +322,7 @@ impl List {
 }
 
 /// The signed link that the caller holds, if it is for this directory: the addresses of what is in it carry it on.
-fn carried(head: &Head<'_>, dir: &Key, context: &Context<'_>) -> Result<Option<Box<str>>, Failure> {
+pub(crate) fn carried(head: &Head<'_>, dir: &Key, context: &Context<'_>) -> Result<Option<Box<str>>, Failure> {
     let Some(query) = head.query.filter(|_| context.caller.link().is_some_and(|link| link.covers(dir))) else {
         return Ok(None);
     };

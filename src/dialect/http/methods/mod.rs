@@ -4,6 +4,8 @@
 #[cfg(feature = "archives")]
 pub(super) mod archive;
 pub(super) mod delete;
+#[cfg(feature = "page")]
+pub(super) mod form;
 pub(super) mod get;
 pub(super) mod listing;
 pub(super) mod mkcol;
@@ -44,6 +46,8 @@ pub(super) fn exchange(head: &Head<'_>, response: ResponseMeta) -> Arc<Exchange>
         Method::Copy => Exchange::new(response, Relocate::copy()),
         Method::Move => Exchange::new(response, Relocate::moving()),
         Method::Put => Exchange::new(response, Upload::new(head)),
+        #[cfg(feature = "page")]
+        Method::Post if form::concerns(head) => Exchange::new(response, form::Form::new(head)),
         Method::Post => Exchange::new(response, Post::new(head)),
         Method::Other(_) => Exchange::new(response, Unoffered::new(head)),
     }

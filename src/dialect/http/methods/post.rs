@@ -1,4 +1,4 @@
-//! POST of a path: makes a signed link to it. There is no upload by a form.
+//! POST of a path: makes a signed link to it. Forms of the page are read in `form`.
 
 use crate::dialect::http::handler::Handler;
 use crate::dialect::http::incoming::Incoming;
@@ -29,7 +29,8 @@ impl Handler for Post {
             let link = sharing::link(head, &self.0, context)?;
             return Ok(sharing::respond(&link, response, context));
         }
-        let words = "there is no upload by a form: store a file with PUT (curl -T FILE, not -F or -d)";
+        let words =
+            "a form with files is multipart/form-data and goes to a folder; to store one file, PUT it (curl -T FILE)";
         Err(Refusal { status: 405, failure: Failure::NotImplemented(words), field: Some(options::allow(context)) })
     }
 

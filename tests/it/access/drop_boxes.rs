@@ -82,6 +82,28 @@ fn the_answer_of_an_upload_to_a_drop_box_names_the_file_that_it_became() {
 }
 
 #[test]
+fn the_end_of_an_upload_in_parts_names_the_file_that_it_became() {
+    let mut rig = drop_box(Kind::Http);
+    let named = |heard: &str| {
+        heard.lines().find_map(|line| line.strip_prefix("Content-Location: ../../drop/")).map(str::to_owned)
+    };
+    let tus = "Tus-Resumable: 1.0.0\r\n";
+    let (_, made) = http(&mut rig, "ci", "POST /drop/there", &format!("{tus}Upload-Length: 5\r\n"), "");
+    let id = made.split(".filewharf/uploads/").nth(1).and_then(|rest| rest.get(..32)).expect("an upload");
+    let at = format!("/.filewharf/uploads/{id}");
+    let content = format!("{tus}Content-Type: application/offset+octet-stream\r\n");
+    let fields = |offset| format!("{content}Upload-Offset: {offset}\r\nContent-Length: ");
+    let (_, first) = http(&mut rig, "ci", &format!("PATCH {at}"), &format!("{}2\r\n", fields(0)), "mi");
+    assert_eq!(named(&first), None, "{first}");
+    let (code, last) = http(&mut rig, "ci", &format!("PATCH {at}"), &format!("{}3\r\n", fields(2)), "ne!");
+    assert_eq!(code, 204, "{last}");
+    let name = named(&last).expect("a name");
+    assert_eq!(rig.file(&format!("drop/{name}")).as_deref(), Some(&b"mine!"[..]), "{name}");
+    let (_, asked) = http(&mut rig, "ci", &format!("HEAD {at}"), tus, "");
+    assert_eq!(named(&asked), Some(name), "{asked}");
+}
+
+#[test]
 fn a_browser_gets_a_page_to_upload_with_at_a_drop_box_and_no_name() {
     let mut rig = rig(Kind::Http, &format!("{DROP}allow @ c /open\nallow @ r /files\n"));
     for key in KEPT.into_iter().chain(["open/there", "files/there"]) {

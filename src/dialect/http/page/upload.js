@@ -136,7 +136,7 @@ async function sendWhole(item, address, headers) {
 function stored(item, answer) {
   settle(item, 'stored');
   // A drop box gives a name of its own.
-  const given = isInbox && answer.field?.('Location');
+  const given = isInbox && (answer.field?.('Location') ?? answer.field?.('Content-Location'));
   item.name = given ? decodeURIComponent(base(given)) : item.path;
   if (isInbox) return;
   const [name, ...rest] = item.path.split('/'), now = Math.floor(Date.now() / 1000);
@@ -207,9 +207,7 @@ function progress(item, size) {
 
 function receipt(item) {
   item.at ??= Date.now() / 1000;
-  // A drop box that does not report the name it gave inserts letters before the extension.
-  const name = MAY === 'c' && item.name === item.path ? item.path.replace(/(\.[^.]+)?$/, '-…$1') : item.name;
-  return isInbox ? `Stored as ${name}, ${human(item.file.size)}, ${stamp(item.at)}` : item.name === item.path ? 'Stored' : `Stored as ${item.name}`;
+  return isInbox ? `Stored as ${item.name}, ${human(item.file.size)}, ${stamp(item.at)}` : item.name === item.path ? 'Stored' : `Stored as ${item.name}`;
 }
 
 // Shows what moves or needs the user first, and of a crowd only a part.

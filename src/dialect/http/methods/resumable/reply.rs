@@ -9,10 +9,10 @@ use crate::dialect::http::methods::resumable::{draft, tus};
 use crate::dialect::http::response::{Field, Refusal, ResponseMeta, field, repr_digest, validators};
 use crate::dialect::protocol::{Action, Context};
 use crate::error::{CloseReason, Failure};
-use crate::object::{Placed, Stored};
+use crate::object::{Key, Placed, Stored};
 use crate::upload::{Role, UploadStage, UploadState};
-use crate::wire::http::date;
 use crate::wire::http::tus::Checksum;
+use crate::wire::http::{date, target};
 
 /// A response that is being written.
 pub(super) struct Reply<'a> {
@@ -50,6 +50,7 @@ impl Reply<'_> {
         }
         self.completeness(true, context);
         self.offset(context);
+        self.name(context.key, context);
         validators(&stored.meta, context);
         // A client of tus asks for it only where an upload is joined.
         if matches!(self.this.variant, Variant::Draft(_)) || self.this.whole.is_some() {
@@ -90,7 +91,9 @@ impl Reply<'_> {
         if let Some(metadata) = tus::metadata_of(upload).filter(|_| has_content) {
             field("Upload-Metadata", &metadata, context.out);
         }
-        if !is_complete {
+        if is_complete {
+            self.name(Some(&upload.put.key), context);
+        } else {
             self.expires(context);
         }
         self.limit(context);
@@ -149,6 +152,17 @@ impl Reply<'_> {
         let Some(known) = &self.this.known else { return };
         let up = "../".repeat(self.this.depth);
         field("Location", &format_args!("{up}.filewharf/uploads/{}", known.id), context.out);
+    }
+
+    /// The name of what is complete, where it may be another than was asked for: in a drop box.
+    fn name(&self, key: Option<&Key>, context: &mut Context<'_>) {
+        let Some(key) = key.filter(|_| context.access.rules().is_some()) else { return };
+        let mut path = Vec::new();
+        target::encode_path(key, &mut path);
+        // Relative, as `Location` is.
+        let path = String::from_utf8_lossy(&path);
+        let up = if self.this.depth == 0 { "./".to_owned() } else { "../".repeat(self.this.depth) };
+        field("Content-Location", &format_args!("{up}{}", path.trim_start_matches('/')), context.out);
     }
 
     fn completeness(&self, is_complete: bool, context: &mut Context<'_>) {

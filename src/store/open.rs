@@ -189,8 +189,9 @@ impl DiskStore {
     /// An error drops the store, which ends the threads there are and removes its directory.
     fn start(&mut self, config: &StoreConfig, limits: &Fixed) -> Result<(), OpenError> {
         self.start_workers(config, limits).map_err(OpenError::Worker)?;
-        self.start_sweep();
         self.set_quotas(&config.quotas);
+        // Before the first count: it waits for what is removed.
+        self.start_sweep();
         self.start_pass();
         self.start_count();
         Ok(())
@@ -266,8 +267,10 @@ impl DiskStore {
     }
 
     fn start_sweep(&self) {
-        let Some(dirs) = self.pool.volume.stage_dirs() else { return };
-        match Sweep::beside(&dirs.current()) {
+        let volume = &self.pool.volume;
+        let Some(dirs) = volume.stage_dirs() else { return };
+        volume.names.put_back();
+        match Sweep::beside(&dirs.current(), &volume.names.quotas) {
             Ok(sweep) => self.pool.queues.push(WorkQueue::Sync, Job::Sweep(sweep, None)),
             Err((site, cause)) => log::warn!(target: TARGET, "leftovers are not swept: {site}: {cause}"),
         }

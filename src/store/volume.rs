@@ -19,9 +19,11 @@ use crate::store::namespace::Namespace;
 use crate::store::quota::ledger::Quotas;
 use crate::store::resumable::uploads::ResumableUploads;
 use crate::store::staging::dirs::StageDirs;
+use crate::store::staging::locks::OwnDir;
+use crate::store::staging::notes::NOTES;
 use crate::store::staging::parents::Parents;
 use crate::store::staging::space::Space;
-use crate::store::staging::trash::Trash;
+use crate::store::staging::trash::TRASH;
 use crate::store::staging::write::Staging;
 
 #[derive(Debug)]
@@ -57,7 +59,8 @@ impl Volume {
             make: calls.stage,
             dirs,
             space: Space::new(limits.free_bytes_min, limits.reserved_bytes_max),
-            trash: Trash::default(),
+            trash: OwnDir::new(TRASH),
+            notes: OwnDir::new(NOTES),
         };
         let parents = Parents::new(Arc::clone(&fs), Arc::clone(&quotas));
         let names = Arc::new(Namespace { fs: Arc::clone(&fs), quotas, stored, staging, parents });

@@ -20,7 +20,7 @@ use crate::store::fs::stat::{At, standing};
 use crate::store::fs::sync::Scope;
 use crate::store::namespace::Namespace;
 use crate::store::namespace::deferred_unlink::keep_open;
-use crate::store::namespace::exchange::Bin;
+use crate::store::namespace::exchange::{Bin, Replacement};
 use crate::store::namespace::stripes::lock_names;
 use crate::store::staging::parents::ResolvedParent;
 use crate::store::staging::pending_syncs::{Change, PendingSyncs};
@@ -121,11 +121,16 @@ impl Namespace {
         }
         let kept = self.kept_digest(&stat);
         let parent = self.parents.resolve(to.parent(), parents)?;
-        let place = || self.rename_in((source.fd.as_fd(), from), &stat, (&parent, to), (precondition, replaces_dir));
+        let begin = || {
+            self.sync_parents(&parent, to)?;
+            if replaces_dir { self.begin_replacement((from, &stat), (&parent.dir, to), precondition) } else { Ok(None) }
+        };
         let is_tracked = self.fs.durable && stat::kind(&stat) == Kind::Dir;
-        let placed = self
-            .sync_parents(&parent, to)
-            .and_then(|()| if is_tracked { self.parents.unsynced.move_to(&parent.dir, place) } else { place() });
+        let placed = begin().and_then(|replacement| {
+            let how = (precondition, replacement);
+            let place = || self.rename_in((source.fd.as_fd(), from), &stat, (&parent, to), how);
+            if is_tracked { self.parents.unsynced.move_to(&parent.dir, place) } else { place() }
+        });
         match placed {
             Ok(None) => {
                 let outcome = Outcome::Answered(Answer::Moved(Placed::Replaced));
@@ -185,20 +190,17 @@ impl Namespace {
         (source, from): (BorrowedFd<'_>, &Key),
         stat: &Stat,
         (parent, to): (&ResolvedParent, &Key),
-        (precondition, replaces_dir): (&Precondition, bool),
+        (precondition, replacement): (&Precondition, Option<Replacement>),
     ) -> Result<Option<Moved>, StoreError> {
         let path = to.as_str();
         let target = (parent.dir.fd.as_fd(), to.name());
+        if let Some(replacement) = replacement {
+            let bin = self.replace(replacement, (source, from, stat), (target.0, to))?;
+            return Ok(Some(Moved { placed: Placed::Replaced, displaced: None, bin: Some(bin) }));
+        }
         let there = standing(target.0, target.1).map_err(|e| self.fs.change_error("fstatat", path, e))?;
         if precondition.wants_absent() && there.is_some_and(|there| stat::kind(&there) == Kind::Dir) {
             return Err(refused(Failure::PreconditionFailed, "rename"));
-        }
-        if let Some(there) = there.as_ref().filter(|there| replaces_dir && from != to && is_other_kind(stat, there)) {
-            if !matches!(precondition, Precondition::None | Precondition::Present) {
-                return Err(refused(Failure::PreconditionFailed, "rename"));
-            }
-            let bin = self.replace((source, from, stat), (target.0, to, there))?;
-            return Ok(Some(Moved { placed: Placed::Replaced, displaced: None, bin }));
         }
         may_replace(there.as_ref(), precondition).map_err(|failure| refused(failure, "rename"))?;
         if from == to {
@@ -208,7 +210,7 @@ impl Namespace {
             return Err(refused(Failure::Conflict("a file has that name"), "rename"));
         }
         let is_dir = stat::kind(stat) == Kind::Dir;
-        let _moving = if is_dir { self.quotas.moving_dir(from, Some(to))? } else { None };
+        let _moving = if is_dir { self.quotas.moving_dir(from, to)? } else { None };
         let lens = (stat::len(stat), there.as_ref().map(stat::len));
         let changing = if is_dir { None } else { self.quotas.moving((from, to), lens)? };
         let absent = precondition.wants_absent();
@@ -241,12 +243,6 @@ struct Moved {
     displaced: Option<OwnedFd>,
     /// Where the directory is that had it.
     bin: Option<Bin>,
-}
-
-/// True unless both are files: then one cannot take the place of the other in one step.
-fn is_other_kind(stat: &Stat, there: &Stat) -> bool {
-    let kinds = (stat::kind(stat), stat::kind(there));
-    matches!(kinds, (Kind::Dir, Kind::Dir | Kind::File) | (Kind::File, Kind::Dir))
 }
 
 /// Why a directory cannot be removed that seems empty.

@@ -286,7 +286,7 @@ impl TreeCopy {
         let (to, path) = (&copying.to, copying.to.as_str());
         let there = standing(at.0, at.1).map_err(|e| names.fs.change_error("fstatat", path, e))?;
         let is_exchanged = may_stand(there.as_ref(), copying, true)?;
-        let moving = names.quotas.moving_dir(to, None)?;
+        let moving = names.quotas.moving_dir(to, to)?;
         let (dir, name) = self.bin.at();
         if !is_exchanged {
             let placed = names.place((dir, name), at, true);
@@ -297,14 +297,9 @@ impl TreeCopy {
             self.holding.is_stored(moving);
             return Ok(None);
         }
-        let is_dir = there.as_ref().is_some_and(|there| stat::kind(there) == Kind::Dir);
         refuse_mounts(&names.fs, to)?;
-        let charged = if is_dir { names.quotas.moving_dir(to, None)? } else { None };
-        let removing = there.filter(|_| !is_dir).and_then(|there| names.quotas.removing(to, stat::len(&there)));
+        let charged = names.quotas.removing_dir(to)?;
         linux::rename_exchange(dir, name, at.0, at.1).map_err(|e| exchange_error(&names.fs, path, e))?;
-        if let Some(removing) = removing {
-            removing.done();
-        }
         self.holding.is_stored(moving);
         Ok(Some(self.bin.holding(charged)))
     }

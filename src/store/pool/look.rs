@@ -88,11 +88,12 @@ impl Pool {
             volume.resumable.forget_any_folder();
             // Those that are in the new one, if any, expire.
             volume.resumable.is_used.store(true, Ordering::Relaxed);
-            if let Ok(sweep) = Sweep::beside(&dirs.current()) {
+            if let Ok(sweep) = Sweep::beside(&dirs.current(), &volume.names.quotas) {
                 self.queues.push(WorkQueue::Sync, Job::Sweep(sweep, None));
             }
         }
         self.fs.set_root(root);
+        volume.names.put_back();
         if volume.names.quotas.is_used() {
             volume.names.quotas.books().make_due(clock());
             self.queues.push(WorkQueue::List, Job::Count(None));

@@ -108,8 +108,9 @@ impl Pool {
         };
         if is_new {
             let share = self.share_of(&volume);
+            volume.names.put_back();
             if let Some(dirs) = volume.stage_dirs()
-                && let Ok(sweep) = Sweep::beside(&dirs.current())
+                && let Ok(sweep) = Sweep::beside(&dirs.current(), &volume.names.quotas)
             {
                 self.queues.push_of(WorkQueue::Sync, None, share, Job::Sweep(sweep, share));
             }

@@ -284,7 +284,9 @@ impl Pool {
     /// Commands that are done whole.
     fn run(&self, volume: &Volume, whole: &Whole) -> Served {
         match whole {
-            Whole::Delete { is_recursive: true, .. } if self.queues.len(WorkQueue::Free) >= REMOVALS_MAX => {
+            Whole::Delete { is_recursive: true, .. } | Whole::Rename { replaces_dir: true, .. }
+                if self.queues.len(WorkQueue::Free) >= REMOVALS_MAX =>
+            {
                 Err(StoreError::refused(Failure::Busy, "trash"))
             }
             Whole::Delete { key, expected_kind, is_recursive, precondition } => volume

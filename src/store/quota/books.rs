@@ -11,7 +11,7 @@ use crate::config::{Quota, QuotaUnit};
 use crate::error::Failure;
 use crate::object::Usage;
 use crate::store::quota::cursor::{Cursor, Next};
-use crate::store::quota::entries::{AccountId, Change, Charges, held};
+use crate::store::quota::entries::{AccountId, Change, Charges, Moving, held};
 
 /// Time until a count that was given up begins again; twice that after each.
 const RETRY_MIN: Duration = Duration::from_secs(1);
@@ -55,6 +55,8 @@ pub(crate) struct Books {
     /// Of accounts, changes and counts.
     last_number: u64,
     pub(crate) changes: Vec<Change>,
+    /// Directories that are being moved, or removed with their content, by number.
+    pub(crate) moving: BTreeMap<u64, Moving>,
     /// How often other quotas were set.
     pub(crate) sets: u64,
     pub(crate) cursor: Option<Cursor>,
@@ -98,6 +100,7 @@ impl Books {
             }
             let id = self.number();
             let Quota { prefix, unit, max } = quota.clone();
+            let moving = self.add_to_moving(id, &prefix);
             let account = Account {
                 prefix,
                 unit,
@@ -106,7 +109,7 @@ impl Books {
                 pending: 0,
                 reserved: 0,
                 moves: 0,
-                moving: 0,
+                moving,
                 due: now,
                 given_up: 0,
             };

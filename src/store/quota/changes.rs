@@ -1,10 +1,12 @@
 //! Changes of names under way: what they store counts from before the system call, what they remove until after it.
 
+use std::collections::BTreeSet;
+
 use crate::error::Failure;
 use crate::store::fs::walk::Place;
 use crate::store::quota::books::Books;
 use crate::store::quota::cursor::{Cursor, Seen};
-use crate::store::quota::entries::{AccountId, Change, Charges, End, Part, held};
+use crate::store::quota::entries::{AccountId, Change, Charges, End, Moving, Origin, Part, held, may_be_under};
 
 fn split(path: &str) -> (&str, &str) {
     path.rsplit_once('/').unwrap_or(("", path))
@@ -147,42 +149,83 @@ impl Books {
         }
     }
 
-    /// A directory is about to be moved within these accounts, or out of reach (`to` is `None`), where it counts until
-    /// its files are removed. `None` if that concerns no quota.
-    pub(crate) fn begin_move_dir(&mut self, from: &str, to: Option<&str>) -> Result<Option<Vec<AccountId>>, Failure> {
-        let source = self.covering(from);
-        let target = to.map_or_else(|| source.clone(), |to| self.covering(to));
+    /// A directory is about to be moved. `None` if that concerns no quota.
+    pub(crate) fn begin_move_dir(&mut self, from: &str, to: &str) -> Result<Option<u64>, Failure> {
+        let (source, target) = (self.covering(from), self.covering(to));
         if source.iter().any(|id| !target.contains(id)) || target.iter().any(|id| !source.contains(id)) {
             return Err(Failure::Conflict("a folder cannot move into a quota or out of one"));
         }
-        if source.iter().any(|id| self.accounts[id].stored.is_none()) {
-            return Err(Failure::Counting);
-        }
-        if source.is_empty() {
-            return Ok(None);
-        }
-        for id in &source {
+        self.check_counted(from)?;
+        Ok(if source.is_empty() { None } else { Some(self.begin_moving(source, Origin::Within)) })
+    }
+
+    /// A directory is about to be moved out of reach, where it counts until its files are removed.
+    pub(crate) fn begin_remove_dir(&mut self, path: &str) -> Result<u64, Failure> {
+        self.check_counted(path)?;
+        Ok(self.begin_moving(self.covering(path), Origin::Removed(path.into())))
+    }
+
+    /// What earlier processes have left in the trash is about to be removed.
+    pub(crate) fn begin_remove_left(&mut self) -> u64 {
+        self.begin_moving(self.accounts.keys().copied().collect(), Origin::Unknown)
+    }
+
+    fn begin_moving(&mut self, within: Vec<AccountId>, origin: Origin) -> u64 {
+        for id in &within {
             if let Some(account) = self.accounts.get_mut(id) {
                 account.moving += 1;
             }
         }
-        self.give_up_count_of(&source);
-        Ok(Some(source))
+        self.give_up_count_of(&within);
+        let number = self.number();
+        self.moving.insert(number, Moving { within, origin });
+        number
     }
 
-    pub(crate) fn end_move_dir(&mut self, within: &[AccountId]) {
-        for id in within {
+    /// A new account waits for what was removed under its prefix: the number of these removals.
+    pub(crate) fn add_to_moving(&mut self, id: AccountId, prefix: &str) -> usize {
+        let is_under =
+            |path: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let concerned = self.moving.values_mut().filter(|moving| match &moving.origin {
+            Origin::Within => false,
+            Origin::Removed(path) => prefix.is_empty() || is_under(path),
+            Origin::Unknown => true,
+        });
+        concerned.map(|moving| moving.within.push(id)).count()
+    }
+
+    /// The accounts that what has this mark may count for; all without a mark.
+    pub(crate) fn marked(&self, mark: Option<&str>) -> impl Iterator<Item = AccountId> {
+        let accounts = self.accounts.iter();
+        accounts
+            .filter(move |(_, account)| mark.is_none_or(|mark| may_be_under(&account.prefix, mark)))
+            .map(|(id, _)| *id)
+    }
+
+    /// Of the accounts there were at `began`, only `kept` are concerned.
+    pub(crate) fn narrow(&mut self, number: u64, began: u64, kept: &BTreeSet<AccountId>) {
+        let Some(moving) = self.moving.get_mut(&number) else { return };
+        for id in moving.within.extract_if(.., |id| *id < began && !kept.contains(id)) {
+            if let Some(account) = self.accounts.get_mut(&id) {
+                account.moving -= 1;
+            }
+        }
+    }
+
+    pub(crate) fn end_moving(&mut self, number: u64) {
+        let Some(Moving { within, .. }) = self.moving.remove(&number) else { return };
+        for id in &within {
             if let Some(account) = self.accounts.get_mut(id) {
                 account.moving -= 1;
                 account.moves += 1;
             }
         }
-        self.give_up_count_of(within);
+        self.give_up_count_of(&within);
     }
 
-    /// A file of this length is gone that these accounts counted.
-    pub(crate) fn removed(&mut self, within: &[AccountId], len: u64) {
-        for id in within {
+    /// A file of this length is gone that was in such a directory.
+    pub(crate) fn removed(&mut self, number: u64, len: u64) {
+        for id in self.moving.get(&number).into_iter().flat_map(|moving| &moving.within) {
             if let Some(account) = self.accounts.get_mut(id) {
                 let bytes = account.unit.of(Some(len));
                 account.stored = account.stored.map(|stored| stored.saturating_sub(bytes));

@@ -3,6 +3,7 @@
 //! Without a quota nothing here locks or allocates. The lock is held for a few look-ups, so the loop may take it; no
 //! other lock is taken meanwhile but that of one holding.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -54,7 +55,7 @@ pub(crate) struct Changing<'a> {
 #[derive(Debug)]
 pub(crate) struct MovingDir {
     quotas: Arc<Quotas>,
-    within: Vec<AccountId>,
+    number: u64,
 }
 
 /// What a tree of files that is being made holds, until it is dropped.
@@ -189,13 +190,24 @@ impl Quotas {
         Ok(self.changing(numbers, None))
     }
 
-    /// A directory is about to be moved; without `to`, to the trash.
-    pub(crate) fn moving_dir(self: &Arc<Self>, from: &Key, to: Option<&Key>) -> Result<Option<MovingDir>, StoreError> {
+    /// A directory is about to be moved.
+    pub(crate) fn moving_dir(self: &Arc<Self>, from: &Key, to: &Key) -> Result<Option<MovingDir>, StoreError> {
         if !self.is_used() {
             return Ok(None);
         }
-        let begun = self.books().begin_move_dir(from.as_str(), to.map(Key::as_str)).map_err(refused)?;
-        Ok(begun.map(|within| MovingDir { quotas: Arc::clone(self), within }))
+        let begun = self.books().begin_move_dir(from.as_str(), to.as_str()).map_err(refused)?;
+        Ok(begun.map(|number| MovingDir { quotas: Arc::clone(self), number }))
+    }
+
+    /// What has this name is about to be moved to the trash. Quotas that are set later count it as well.
+    pub(crate) fn removing_dir(self: &Arc<Self>, key: &Key) -> Result<MovingDir, StoreError> {
+        let number = self.books().begin_remove_dir(key.as_str()).map_err(refused)?;
+        Ok(MovingDir { quotas: Arc::clone(self), number })
+    }
+
+    /// What earlier processes have left in the trash is about to be removed.
+    pub(crate) fn removing_left(self: &Arc<Self>) -> MovingDir {
+        MovingDir { number: self.books().begin_remove_left(), quotas: Arc::clone(self) }
     }
 
     /// The quota of bytes that has the least left for a name, and how much of it is taken.
@@ -309,14 +321,34 @@ impl Drop for Changing<'_> {
 }
 
 impl MovingDir {
+    /// True if a quota may count what is in it.
+    pub(crate) fn is_counted(&self) -> bool {
+        self.quotas.is_used()
+    }
+
     /// A file of this length in it is removed.
     pub(crate) fn removed(&self, len: u64) {
-        self.quotas.books().removed(&self.within, len);
+        self.quotas.books().removed(self.number, len);
+    }
+
+    /// The accounts there are have a lower number than this.
+    pub(crate) fn begin_narrowing(&self) -> u64 {
+        self.quotas.books().number()
+    }
+
+    /// What has this mark may count for these accounts.
+    pub(crate) fn note(&self, mark: Option<&str>, kept: &mut BTreeSet<AccountId>) {
+        kept.extend(self.quotas.books().marked(mark));
+    }
+
+    /// Only these of the accounts that there were are concerned.
+    pub(crate) fn narrow(&self, began: u64, kept: &BTreeSet<AccountId>) {
+        self.quotas.books().narrow(self.number, began, kept);
     }
 }
 
 impl Drop for MovingDir {
     fn drop(&mut self) {
-        self.quotas.books().end_move_dir(&self.within);
+        self.quotas.books().end_moving(self.number);
     }
 }

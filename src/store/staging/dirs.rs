@@ -9,15 +9,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, mkdirat, openat, unlinkat};
+use rustix::fs::{AtFlags, Dir, Mode, mkdirat, unlinkat};
 use rustix::io::Errno;
 
 use crate::store::fs::errno::SiteErrno;
 use crate::store::fs::errno::TARGET;
-use crate::store::fs::resolve::dir_flags;
 use crate::store::mutex::lock;
-use crate::store::staging::locks::{LOCK, RootLock, lock_file, private_dir};
-use crate::store::staging::trash::Leftovers;
+use crate::store::quota::entries::mark;
+use crate::store::quota::ledger::Quotas;
+use crate::store::staging::locks::{LOCK, RootLock, claim, is_of_living, private_dir};
+use crate::store::staging::trash::{Leftovers, MARK};
 use crate::wire::key::RESERVED;
 
 /// Files removed in one step of a sweep: a commit queued after a step waits about a millisecond.
@@ -67,9 +68,9 @@ impl StageDirs {
         Ok(Arc::clone(&current))
     }
 
-    /// A name not used in the trash yet.
-    pub(crate) fn trash_name(&self) -> String {
-        format!("{}-{}", self.current().name, self.fresh_name())
+    /// A name not used in the trash yet, for what was at this path.
+    pub(crate) fn trash_name(&self, path: &str) -> String {
+        format!("{}-{}{MARK}{}", self.current().name, self.fresh_name(), mark(path))
     }
 
     /// A name not used in this directory yet.
@@ -89,8 +90,8 @@ impl StageDir {
         let base = private_dir(ours, "staging")?;
         let pid = rustix::process::getpid().as_raw_nonzero();
         #[allow(clippy::disallowed_methods, reason = "only makes the name differ from those of earlier processes")]
-        let start = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs());
-        for attempt in 0..NAME_TRIES {
+        let start = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_micros());
+        for attempt in 0..u128::from(NAME_TRIES) {
             let name = format!("{pid}-{}", start + attempt);
             match mkdirat(&base, &*name, Mode::RWXU) {
                 Ok(()) => {}
@@ -104,6 +105,11 @@ impl StageDir {
             }
         }
         Err(("flock staging", Errno::AGAIN))
+    }
+
+    /// True if a process lives, perhaps this one, that has made something of this name elsewhere.
+    pub(crate) fn is_of_living(&self, name: &str) -> bool {
+        is_of_living(self.base.as_fd(), name)
     }
 
     /// True if other processes, alive or dead, have directories beside it.
@@ -123,13 +129,6 @@ impl StageDir {
         let mut dead = Dead { base, dir, name: self.name.clone(), files, lock: None, removed: 0, found: false };
         while dead.step() {}
     }
-}
-
-/// Takes the lock of a staging directory, if it is free.
-fn claim(base: BorrowedFd<'_>, name: &str) -> Option<(OwnedFd, OwnedFd)> {
-    let dir = openat(base, name, dir_flags(), Mode::empty()).ok()?;
-    let lock = lock_file(dir.as_fd(), LOCK, FlockOperation::NonBlockingLockExclusive).ok()?;
-    Some((dir, lock))
 }
 
 /// The removal of what dead processes left, in steps, so that it never holds up a worker.
@@ -157,11 +156,10 @@ struct Dead {
 
 impl Sweep {
     /// Looks through the directories beside `own`.
-    pub(crate) fn beside(own: &StageDir) -> Result<Self, SiteErrno> {
+    pub(crate) fn beside(own: &StageDir, quotas: &Arc<Quotas>) -> Result<Self, SiteErrno> {
         let base = own.base.try_clone().map_err(|_| ("dup staging", Errno::MFILE))?;
         let dirs = Dir::read_from(&base).map_err(|e| ("read staging", e))?;
-        let above = openat(&base, "..", dir_flags(), Mode::empty()).map_err(|e| ("openat .filewharf", e))?;
-        let trash = Leftovers::find(above.as_fd(), &format!("{}-", own.name));
+        let trash = Leftovers::find(&base, &own.name, quotas);
         Ok(Self { base, own: own.name.clone(), dirs, dead: None, trash })
     }
 

@@ -5,17 +5,19 @@
 //! exclude each other as well.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, Weak};
 
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstat, mkdirat, openat};
 use rustix::io::{Errno, retry_on_intr};
 
 use crate::store::fs::errno::SiteErrno;
 use crate::store::fs::resolve::dir_flags;
+use crate::store::fs::root::Dir;
 use crate::store::fs::stat;
 use crate::store::fs::stat::standing;
 use crate::store::mutex::lock;
 use crate::store::staging::gifts::pass_on_nothing;
+use crate::wire::key::RESERVED;
 
 /// The file that is locked, here and in each staging directory.
 pub(crate) const LOCK: &str = "LOCK";
@@ -64,6 +66,48 @@ impl RootLock {
         *held = Some(lock_file(ours, LOCK, operation).map_err(|errno| (ROOT_LOCK, errno))?);
         Ok(())
     }
+}
+
+/// Takes the lock of a staging directory, if it is free.
+pub(crate) fn claim(base: BorrowedFd<'_>, name: &str) -> Option<(OwnedFd, OwnedFd)> {
+    let dir = openat(base, name, dir_flags(), Mode::empty()).ok()?;
+    let lock = lock_file(dir.as_fd(), LOCK, FlockOperation::NonBlockingLockExclusive).ok()?;
+    Some((dir, lock))
+}
+
+/// A private directory in `.filewharf`: made when it is needed, and open while it is.
+#[derive(Debug)]
+pub(crate) struct OwnDir {
+    name: &'static str,
+    open: Mutex<Weak<Dir>>,
+}
+
+impl OwnDir {
+    pub(crate) const fn new(name: &'static str) -> Self {
+        Self { name, open: Mutex::new(Weak::new()) }
+    }
+
+    /// The directory, and what else must be synced before what is in it is there: `.filewharf`, if it was just made.
+    pub(crate) fn open(&self, root: &Dir) -> Result<(Arc<Dir>, Option<Arc<Dir>>), SiteErrno> {
+        let failed = |errno| ("fstat .filewharf", errno);
+        let mut open = lock(&self.open);
+        if let Some(dir) = open.upgrade() {
+            return Ok((dir, None));
+        }
+        let ours = private_dir(root.fd.as_fd(), RESERVED)?;
+        let is_there = standing(ours.as_fd(), self.name).map_err(failed)?.is_some();
+        let dir = Dir::of(private_dir(ours.as_fd(), self.name)?, self.name).map_err(failed)?;
+        let above = if is_there { None } else { Some(Dir::of(ours, RESERVED).map_err(failed)?) };
+        *open = Arc::downgrade(&dir);
+        Ok((dir, above))
+    }
+}
+
+/// True if a process lives with a directory in `staging` that begins this name, which it made elsewhere.
+pub(crate) fn is_of_living(staging: BorrowedFd<'_>, name: &str) -> bool {
+    let owner = name.match_indices('-').nth(1).map(|(at, _)| &name[..at]);
+    let is_there = |owner: &&str| !matches!(standing(staging, owner), Ok(None));
+    owner.filter(is_there).is_some_and(|owner| claim(staging, owner).is_none())
 }
 
 /// Opens `name`, made if missing, only for us, and so that it gives nothing to files; it must lie on the file system of

@@ -11,12 +11,14 @@
 //! | `gifts` | what a directory gives to the files that are made in it |
 //! | `parents` | directories that are made, and synced after a change |
 //! | `trash` | directories that were removed with their content |
+//! | `notes` | of what is out of sight for a moment |
 //! | `pending_syncs`, `synced_entries` | what must be synced before a change is acknowledged |
 
 pub(crate) mod copy;
 pub(crate) mod dirs;
 pub(crate) mod gifts;
 pub(crate) mod locks;
+pub(crate) mod notes;
 pub(crate) mod parents;
 pub(crate) mod pending_syncs;
 pub(crate) mod space;

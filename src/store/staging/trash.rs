@@ -1,56 +1,40 @@
-//! Directories that were removed with their content: `.filewharf/trash/<id>`, emptied in steps by a worker. What a
-//! process that ended has left there is removed after the next start.
+//! Directories that were removed with their content: `.filewharf/trash/<id>~<mark>`, emptied in steps by a worker. What a
+//! process that ended has left there is removed after the next start; the mark says for which quotas it counts.
 //!
 //! A directory in one that is emptied is moved beside it first: so no path gets long, one directory is open at a time,
 //! and nothing is removed that is not directly in a directory of the trash. Links are removed, never followed; what is
 //! mounted cannot be moved, so it is never entered.
 
-use std::ffi::CStr;
-use std::os::fd::{AsFd as _, BorrowedFd};
-use std::sync::{Arc, Mutex, Weak};
+use std::collections::BTreeSet;
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Dir as Names, DirEntry, FileType, Mode, fchmod, openat, renameat, statat, unlinkat};
 use rustix::io::Errno;
 
-use crate::store::fs::errno::{SiteErrno, TARGET};
+use crate::store::fs::errno::TARGET;
 use crate::store::fs::resolve::dir_flags;
 use crate::store::fs::root::Dir;
 use crate::store::fs::stat::{self, Kind, standing};
-use crate::store::mutex::lock;
-use crate::store::quota::ledger::MovingDir;
-use crate::store::staging::locks::private_dir;
-use crate::wire::key::RESERVED;
+use crate::store::quota::entries::AccountId;
+use crate::store::quota::ledger::{MovingDir, Quotas};
+use crate::store::staging::locks::is_of_living;
+use crate::store::staging::notes::{NOTES, Note};
+use crate::wire::key::{has_control, is_reserved};
 
-const TRASH: &str = "trash";
+pub(crate) const TRASH: &str = "trash";
+/// Before the mark in a name.
+pub(crate) const MARK: char = '~';
 /// Names removed in one step.
 const STEP: usize = 64;
-
-/// The trash of one file system: made when something is removed into it, open while anything is in it.
-#[derive(Debug, Default)]
-pub(crate) struct Trash(Mutex<Weak<Dir>>);
-
-impl Trash {
-    /// `.filewharf/trash`, and what else must be synced before what is in it is there: `.filewharf`, if it was just made.
-    pub(crate) fn open(&self, root: &Dir) -> Result<(Arc<Dir>, Option<Arc<Dir>>), SiteErrno> {
-        let failed = |errno| ("fstat trash", errno);
-        let mut open = lock(&self.0);
-        if let Some(trash) = open.upgrade() {
-            return Ok((trash, None));
-        }
-        let ours = private_dir(root.fd.as_fd(), RESERVED)?;
-        let is_there = standing(ours.as_fd(), TRASH).map_err(|e| ("fstatat trash", e))?.is_some();
-        let trash = Dir::of(private_dir(ours.as_fd(), TRASH)?, TRASH).map_err(failed)?;
-        let above = if is_there { None } else { Some(Dir::of(ours, RESERVED).map_err(failed)?) };
-        *open = Arc::downgrade(&trash);
-        Ok((trash, above))
-    }
-}
 
 /// The removal of one tree that is in the trash.
 #[derive(Debug)]
 pub(crate) struct Removal {
     trash: Arc<Dir>,
-    /// The name of the tree, and by which the directories in it are named once they are beside it.
+    /// The name of the tree, and by which the directories in it are named once they are beside it: this, a number, and
+    /// the mark of the tree.
     top: Box<str>,
     id: Box<str>,
     /// Directories moved beside it, and how many of those and itself are removed.
@@ -59,14 +43,23 @@ pub(crate) struct Removal {
     entries: Option<Names>,
     /// The present pass over a directory has removed something.
     found: bool,
+    /// The directory was not empty after a pass that has removed nothing.
+    is_last_pass: bool,
     /// What the quotas still count.
     charged: Option<MovingDir>,
+    /// Is not needed any more.
+    note: Option<Note>,
 }
 
 impl Removal {
-    pub(crate) fn new(trash: Arc<Dir>, top: &str, id: &str, charged: Option<MovingDir>) -> Self {
+    pub(crate) fn new(
+        trash: Arc<Dir>,
+        (top, id): (&str, &str),
+        (charged, note): (Option<MovingDir>, Option<Note>),
+    ) -> Self {
+        let id = id.split_once(MARK).map_or(id, |(id, _)| id);
         let (top, id) = (top.into(), id.into());
-        Self { trash, top, id, moved: 0, removed: 0, entries: None, found: false, charged }
+        Self { trash, top, id, moved: 0, removed: 0, entries: None, found: false, is_last_pass: false, charged, note }
     }
 
     /// Removes a few names; false once the tree is gone, or what cannot be removed is left.
@@ -74,6 +67,9 @@ impl Removal {
         for _ in 0..STEP {
             let Some(entries) = &mut self.entries else {
                 if self.removed > self.moved {
+                    if let Some(note) = self.note.take() {
+                        note.remove();
+                    }
                     return false;
                 }
                 self.open();
@@ -94,16 +90,21 @@ impl Removal {
     }
 
     fn name(&self, nth: u64) -> String {
-        if nth == 0 { self.top.to_string() } else { format!("{}.{nth}", self.id) }
+        match mark_in(&self.top) {
+            _ if nth == 0 => self.top.to_string(),
+            Some(mark) => format!("{}.{nth}{MARK}{mark}", self.id),
+            None => format!("{}.{nth}", self.id),
+        }
     }
 
     fn open(&mut self) {
         let name = self.name(self.removed);
         match openat(&self.trash.fd, &*name, dir_flags(), Mode::empty()).and_then(Names::new) {
-            Ok(entries) => (self.entries, self.found) = (Some(entries), false),
+            Ok(entries) => (self.entries, self.found, self.is_last_pass) = (Some(entries), false, false),
             Err(Errno::NOTDIR | Errno::LOOP) => {
-                let _ = unlinkat(&self.trash.fd, &*name, AtFlags::empty());
-                self.removed += 1;
+                let gone =
+                    CString::new(&*name).map_or(Err(Errno::INVAL), |name| self.unlink(self.trash.fd.as_fd(), &name));
+                self.ended(&name, gone);
             }
             Err(errno) => self.ended(&name, Err(errno)),
         }
@@ -116,30 +117,32 @@ impl Removal {
         }
         let gone = match entry.file_type() {
             FileType::Directory => self.move_out(name),
-            _ => match self.unlink(name) {
+            _ => match self.unlink_in(name) {
                 // What they say of a directory differs between systems.
                 Err(Errno::ISDIR | Errno::PERM) if entry.file_type() == FileType::Unknown => self.move_out(name),
                 other => other,
             },
         };
         self.found |= gone.is_ok();
+        self.is_last_pass &= gone.is_err();
     }
 
-    fn unlink(&self, name: &CStr) -> Result<(), Errno> {
+    fn unlink_in(&self, name: &CStr) -> Result<(), Errno> {
         let Some(dir) = self.entries.as_ref().map(Names::fd).transpose()? else { return Ok(()) };
-        let len = match &self.charged {
-            Some(_) => statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
-                .ok()
-                .filter(|stat| stat::kind(stat) == Kind::File)
-                .map(|stat| stat::len(&stat)),
-            None => None,
-        };
+        self.unlink(dir, name)
+    }
+
+    /// Removes what is not a directory.
+    fn unlink(&self, dir: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
+        let is_listed = name.to_str().is_ok_and(|name| !has_control(name) && !is_reserved(name.as_bytes()));
+        let charged = self.charged.as_ref().filter(|charged| charged.is_counted() && is_listed);
+        let there = charged.and_then(|_| statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).ok());
         unlinkat(dir, name, AtFlags::empty()).or_else(|errno| {
             self.open_up(errno)?;
             unlinkat(dir, name, AtFlags::empty())
         })?;
-        if let (Some(charged), Some(len)) = (&self.charged, len) {
-            charged.removed(len);
+        if let (Some(charged), Some(stat)) = (charged, there.filter(|stat| stat::kind(stat) == Kind::File)) {
+            charged.removed(stat::len(&stat));
         }
         Ok(())
     }
@@ -163,12 +166,21 @@ impl Removal {
         if errno == Errno::ACCESS { fchmod(dir, Mode::RWXU) } else { Err(errno) }
     }
 
-    /// A pass over the present directory has found nothing that can be removed.
+    /// A pass over the present directory has found nothing that can be removed. A request that had begun before may have
+    /// stored something in it since.
     fn end(&mut self) {
-        self.entries = None;
         let name = self.name(self.removed);
         let gone = unlinkat(&self.trash.fd, &*name, AtFlags::REMOVEDIR);
-        self.ended(&name, gone);
+        match (gone, &mut self.entries) {
+            (Err(Errno::NOTEMPTY | Errno::EXIST), Some(entries)) if !self.is_last_pass => {
+                self.is_last_pass = true;
+                entries.rewind();
+            }
+            (gone, _) => {
+                self.entries = None;
+                self.ended(&name, gone);
+            }
+        }
     }
 
     fn ended(&mut self, name: &str, gone: Result<(), Errno>) {
@@ -181,43 +193,102 @@ impl Removal {
     }
 }
 
-/// What processes that ended have left in the trash.
+/// What processes that ended have left in the trash. The quotas that it counts for are counted once it is gone.
 #[derive(Debug)]
 pub(crate) struct Leftovers {
+    names: LeftNames,
+    stage: Stage,
+    /// Trees that were begun.
+    count: u64,
+    charged: MovingDir,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// Finds out which of the quotas that there were at the beginning are concerned.
+    Marking {
+        began: u64,
+        concerned: BTreeSet<AccountId>,
+    },
+    Removing(Option<Box<Removal>>),
+}
+
+/// The names of what is left.
+#[derive(Debug)]
+struct LeftNames {
     trash: Arc<Dir>,
     entries: Names,
-    /// By which what is in them is named.
-    id: String,
-    count: u64,
-    at_work: Option<Removal>,
+    /// Begins the names of what this process removes.
+    own: String,
+    /// The directories of processes: while one lives, what it removes is its own.
+    staging: OwnedFd,
+    /// What is noted here could not be put back, and stays.
+    notes: Option<OwnedFd>,
 }
 
 impl Leftovers {
-    /// `None` where nothing was ever removed so. `id` is of this process.
-    pub(crate) fn find(ours: BorrowedFd<'_>, id: &str) -> Option<Self> {
-        let fd = openat(ours, TRASH, dir_flags(), Mode::empty()).ok()?;
-        let entries = Names::read_from(&fd).ok()?;
-        Some(Self { trash: Dir::of(fd, TRASH).ok()?, entries, id: id.to_owned(), count: 0, at_work: None })
+    /// `None` if there is nothing. `own` is the directory of this process in `staging`.
+    pub(crate) fn find(staging: &OwnedFd, own: &str, quotas: &Arc<Quotas>) -> Option<Self> {
+        let ours = openat(staging, "..", dir_flags(), Mode::empty()).ok()?;
+        let fd = openat(&ours, TRASH, dir_flags(), Mode::empty()).ok()?;
+        let notes = openat(&ours, NOTES, dir_flags(), Mode::empty()).ok();
+        let (entries, staging, own) = (Names::read_from(&fd).ok()?, staging.try_clone().ok()?, format!("{own}-"));
+        let mut names = LeftNames { trash: Dir::of(fd, TRASH).ok()?, entries, own, staging, notes };
+        names.next()?;
+        names.entries.rewind();
+        let charged = quotas.removing_left();
+        let stage = Stage::Marking { began: charged.begin_narrowing(), concerned: BTreeSet::new() };
+        Some(Self { names, stage, count: 0, charged })
     }
 
     /// Does a little; false when there is nothing left to do.
     pub(crate) fn step(&mut self) -> bool {
-        if let Some(removal) = &mut self.at_work {
+        if let Stage::Removing(Some(removal)) = &mut self.stage {
             if !removal.step() {
-                self.at_work = None;
+                self.stage = Stage::Removing(None);
             }
             return true;
         }
-        let Some(Ok(entry)) = self.entries.read() else { return false };
-        // Those of this process are removed by their own jobs.
-        if let Ok(name) = entry.file_name().to_str()
-            && !matches!(name, "." | "..")
-            && !name.starts_with(&*self.id)
-        {
-            self.count += 1;
-            let id = format!("{}left-{}", self.id, self.count);
-            self.at_work = Some(Removal::new(Arc::clone(&self.trash), name, &id, None));
+        for _ in 0..STEP {
+            let name = self.names.next();
+            match (&mut self.stage, name) {
+                (Stage::Marking { concerned, .. }, Some(name)) => self.charged.note(mark_in(&name), concerned),
+                (Stage::Marking { began, concerned }, None) => {
+                    self.charged.narrow(*began, concerned);
+                    self.stage = Stage::Removing(None);
+                    self.names.entries.rewind();
+                }
+                (Stage::Removing(_), Some(name)) => {
+                    self.count += 1;
+                    let id = format!("{}left-{}", self.names.own, self.count);
+                    let removal = Removal::new(Arc::clone(&self.names.trash), (&name, &id), (None, None));
+                    self.stage = Stage::Removing(Some(Box::new(removal)));
+                    break;
+                }
+                (Stage::Removing(_), None) => return false,
+            }
         }
         true
     }
+}
+
+impl LeftNames {
+    fn next(&mut self) -> Option<String> {
+        while let Some(Ok(entry)) = self.entries.read() {
+            if let Ok(name) = entry.file_name().to_str()
+                && !matches!(name, "." | "..")
+                && !name.starts_with(&*self.own)
+                && !is_of_living(self.staging.as_fd(), name)
+                && self.notes.as_ref().is_none_or(|notes| matches!(standing(notes.as_fd(), name), Ok(None)))
+            {
+                return Some(name.to_owned());
+            }
+        }
+        None
+    }
+}
+
+/// The mark in a name.
+fn mark_in(name: &str) -> Option<&str> {
+    name.split_once(MARK).map(|(_, mark)| mark)
 }

@@ -21,9 +21,9 @@ use crate::store::fs::stat::At;
 use crate::store::fs::sync::StageIn;
 use crate::store::staging::dirs::{StageDir, StageDirs};
 use crate::store::staging::gifts::Gifts;
+use crate::store::staging::locks::OwnDir;
 use crate::store::staging::space::Space;
 use crate::store::staging::staged::Staged;
-use crate::store::staging::trash::Trash;
 
 /// How much is moved at a time when bytes must go before a content.
 const PREPEND_BLOCK: usize = 256 * 1024;
@@ -43,7 +43,8 @@ pub(crate) struct Staging {
     /// None in a read-only store.
     pub(crate) dirs: Option<StageDirs>,
     pub(crate) space: Space,
-    pub(crate) trash: Trash,
+    pub(crate) trash: OwnDir,
+    pub(crate) notes: OwnDir,
 }
 
 impl Staging {

@@ -2,8 +2,10 @@
 
 use super::quotas::with_quotas;
 use super::*;
+use crate::os::process::clock;
+use crate::store::staging::dirs::Sweep;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 
 impl Bench {
     fn delete_tree(&mut self, name: &str) -> Result<Outcome, Failure> {
@@ -26,6 +28,21 @@ impl Bench {
         }))
     }
 
+    /// As if the power had been cut while `new` was to replace `old`: what is in the trash and what was noted.
+    fn cut_short(&self, in_trash: Option<&str>) {
+        let inode = fs::metadata(self.path("new")).unwrap().ino();
+        fs::create_dir_all(self.path(".filewharf/replacing")).unwrap();
+        fs::create_dir_all(self.path(".filewharf/trash")).unwrap();
+        fs::write(self.path(".filewharf/replacing/1-1-0~old"), format!("{inode} new")).unwrap();
+        if let Some(name) = in_trash {
+            fs::rename(self.path(name), self.path(".filewharf/trash/1-1-0~old")).unwrap();
+        }
+    }
+
+    fn notes(&self) -> usize {
+        fs::read_dir(self.path(".filewharf/replacing")).map_or(0, Iterator::count)
+    }
+
     pub(super) fn trash(&self) -> usize {
         fs::read_dir(self.path(".filewharf/trash")).map_or(0, Iterator::count)
     }
@@ -33,7 +50,7 @@ impl Bench {
     /// Until the worker has removed all of it: each operation gives it a turn.
     fn until_empty(&mut self) {
         for _ in 0..100_000 {
-            if self.trash() == 0 {
+            if (self.trash(), self.notes()) == (0, 0) {
                 return;
             }
             self.store_file("tick", b"", Precondition::None).unwrap();
@@ -96,6 +113,71 @@ fn a_quota_counts_what_is_removed_until_it_is_gone_and_not_after_that() {
 }
 
 #[test]
+fn a_quota_is_counted_after_a_start_once_what_it_counts_is_gone_from_the_trash() {
+    let dir = TempDir::new().unwrap();
+    let mut bench = Bench::open(dir.path(), &StoreConfig::default());
+    for name in ["1-1-0~q+x", "1-1-0.7~q+x", "1-1-0.8~q+x"] {
+        bench.tree(&format!(".filewharf/trash/{name}"), 20);
+    }
+    bench.store.set_quotas(&with_quotas(&[("", 10_000), ("q", 9_000), ("q/y", 9_000)]).quotas);
+    let volume = Arc::clone(&bench.store.pool.volume);
+    let mut sweep = Sweep::beside(&volume.stage_dirs().unwrap().current(), &volume.names.quotas).unwrap();
+    bench.count_again();
+    let stored = |bench: &Bench| ["", "q", "q/y"].map(|prefix| bench.account(prefix).0);
+    assert_eq!(stored(&bench), [None; 3], "it is not known yet what is left");
+    let mut was_counted = false;
+    while sweep.step() {
+        bench.count_again();
+        was_counted |= bench.trash() > 0 && bench.account("q/y").0 == Some(0);
+        if bench.trash() > 0 {
+            assert_eq!(stored(&bench)[..2], [None; 2]);
+            assert_eq!(bench.store_file("q/f", b"1", Precondition::None), Err(Failure::Counting));
+        }
+    }
+    assert!(was_counted, "nothing that is left was under q/y");
+    drop(sweep);
+    bench.count_again();
+    assert_eq!(stored(&bench), [Some(0); 3]);
+    assert_eq!(bench.trash(), 0);
+}
+
+#[test]
+fn a_quota_that_is_set_while_something_is_removed_counts_it_too() {
+    let dir = TempDir::new().unwrap();
+    let bench = Bench::open(dir.path(), &StoreConfig::default());
+    let quotas = Arc::clone(&bench.store.pool.volume.names.quotas);
+    let removing = quotas.removing_dir(&key("q/x")).unwrap();
+    quotas.set(&with_quotas(&[("", 10_000), ("q", 9_000), ("q/y", 9_000)]).quotas, clock());
+    bench.count_again();
+    let stored = |bench: &Bench| ["", "q", "q/y"].map(|prefix| bench.account(prefix).0);
+    assert_eq!(stored(&bench), [None, None, Some(0)]);
+    drop(removing);
+    bench.count_again();
+    assert_eq!(stored(&bench), [Some(0); 3]);
+}
+
+#[test]
+fn what_another_server_is_removing_is_left_to_it() {
+    let dir = TempDir::new().unwrap();
+    let config = StoreConfig { shared: true, ..StoreConfig::default() };
+    let other = Bench::open(dir.path(), &config);
+    let own = fs::read_dir(other.path(".filewharf/staging")).unwrap().next().unwrap().unwrap().file_name();
+    other.tree(&format!(".filewharf/trash/{}-0~x", own.to_str().unwrap()), 3);
+    other.tree(".filewharf/trash/1-1-0~x", 3);
+    let mut bench = Bench::open(dir.path(), &config);
+    for _ in 0..100_000 {
+        if bench.trash() == 1 {
+            break;
+        }
+        bench.store_file("tick", b"", Precondition::None).unwrap();
+    }
+    assert_eq!(bench.trash(), 1);
+    drop(other);
+    drop(bench);
+    Bench::open(dir.path(), &config).until_empty();
+}
+
+#[test]
 fn what_a_process_that_ended_has_left_in_the_trash_is_removed_after_the_next_start() {
     for config in modes() {
         let dir = TempDir::new().unwrap();
@@ -149,5 +231,61 @@ fn a_directory_is_replaced_with_its_content_and_something_has_its_name_at_every_
         bench.replace("dir", "old", Precondition::Present).unwrap();
         assert!(bench.path("old/a/b/c/f0").exists() && !bench.path("dir").exists());
         bench.until_empty();
+        assert_eq!(bench.notes(), 0);
     });
+}
+
+#[test]
+fn what_was_about_to_replace_a_directory_is_back_after_a_start_unless_it_has_done_so() {
+    for config in modes() {
+        for in_trash in [None, Some("new"), Some("old")] {
+            let dir = TempDir::new().unwrap();
+            let before = Bench::open(dir.path(), &config);
+            before.tree("old", 3);
+            before.tree("new/in", 3);
+            before.cut_short(in_trash);
+            if in_trash == Some("old") {
+                fs::rename(before.path("new"), before.path("old")).unwrap();
+            }
+            drop(before);
+            let mut bench = Bench::open(dir.path(), &config);
+            let there = ["new/in/a/b/c/f0", "old/a/b/c/f0", "old/in/a/b/c/f0"].map(|file| bench.path(file).exists());
+            assert_eq!(there, if in_trash == Some("old") { [false, false, true] } else { [true, true, false] });
+            bench.until_empty();
+            assert_eq!((bench.notes(), bench.path("new/in/d/f2").exists()), (0, in_trash != Some("old")));
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_put_back_is_kept() {
+    let dir = TempDir::new().unwrap();
+    let before = Bench::open(dir.path(), &StoreConfig::default());
+    before.tree("new", 3);
+    before.cut_short(Some("new"));
+    before.tree(".filewharf/trash/1-1-1~x", 3);
+    fs::write(before.path("new"), b"other").unwrap();
+    drop(before);
+    for _ in 0..2 {
+        let mut bench = Bench::open(dir.path(), &StoreConfig::default());
+        while bench.trash() > 1 {
+            bench.store_file("tick", b"", Precondition::None).unwrap();
+        }
+        assert_eq!(fs::read(bench.path("new")).unwrap(), b"other");
+        assert!(bench.path(".filewharf/trash/1-1-0~old/a/b/c/f2").exists());
+    }
+    fs::remove_file(dir.path().join("new")).unwrap();
+    let bench = Bench::open(dir.path(), &StoreConfig::default());
+    assert!(bench.path("new/a/b/c/f2").exists() && bench.notes() == 0);
+}
+
+#[test]
+fn nothing_is_out_of_sight_before_it_is_noted_on_the_disk() {
+    let sync = SyncCalls { names: |_| Err(rustix::io::Errno::IO), scope: Scope::Dir, ..EVERYTHING };
+    let dir = TempDir::new().unwrap();
+    let mut bench = Bench::open_synced_by(dir.path(), &StoreConfig::default(), Fixed::default(), |_| sync);
+    bench.tree("old", 3);
+    bench.tree("new/in", 3);
+    assert_eq!(bench.replace("new", "old", Precondition::None).unwrap_err(), Failure::Internal);
+    assert!(bench.path("new/in/a/b/c/f2").exists() && bench.path("old/a/b/c/f2").exists());
 }

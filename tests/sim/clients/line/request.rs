@@ -183,6 +183,26 @@ fn put_and_copy(number: usize, renames: &mut u32, key: &str, io: &mut Io<'_>) ->
     [stored, (line.into_bytes(), request)]
 }
 
+/// A tree that others use is removed with its content.
+fn remove_tree(io: &mut Io<'_>) -> (Vec<u8>, Request) {
+    let mut request = Request::new(Verb::Other, "");
+    request.writes = DEEP.iter().map(|key| io.model.begin_write(key, None, Extent::Whole)).collect();
+    (b"DELETE recursive=1 /d/\n".to_vec(), request)
+}
+
+/// A tree of its own is stored, and then replaces one that others use.
+fn replace_tree(number: usize, renames: &mut u32, io: &mut Io<'_>) -> [(Vec<u8>, Request); 2] {
+    *renames += 1;
+    let dir = format!("r{number}-{renames}");
+    let (source, value) = (format!("{dir}/k4.txt"), content(io.rng, 99));
+    let stored = put(&source, Rc::clone(&value), None, io);
+    let mut request = Request::new(Verb::Rename, "");
+    let writes = [(&*source, None), (DEEP[0], Some(value)), (DEEP[1], None)];
+    request.writes = writes.into_iter().map(|(key, value)| io.model.begin_write(key, value, Extent::Whole)).collect();
+    io.model.moves(request.writes[0], request.writes[1]);
+    [stored, (format!("RENAME replace=1 parents=1 /{dir}\t/d\n").into_bytes(), request)]
+}
+
 /// Any request at all.
 pub fn any(
     number: usize,
@@ -210,7 +230,10 @@ pub fn any(
         90 => (format!("MKDIR /d/m{number}\n").into_bytes(), Request::new(Verb::Other, "")),
         91 => (format!("MKDIR parents=1 /d/p/m{number}\n").into_bytes(), Request::new(Verb::Other, "")),
         92 => (b"SPACE /\n".to_vec(), Request::new(Verb::Other, "")),
-        93..97 => (b"PING\n".to_vec(), Request::new(Verb::Other, "")),
+        93 => (format!("TIME mtime={} /{key}\n", io.rng.below(1 << 31)).into_bytes(), Request::new(Verb::Other, key)),
+        94 => remove_tree(io),
+        95 => return replace_tree(number, renames, io).into(),
+        96 => (b"PING\n".to_vec(), Request::new(Verb::Other, "")),
         97 => (b"PUT 3 /../x\nabc".to_vec(), Request { must_fail: true, ..Request::new(Verb::Other, "") }),
         98 => (b"GET /.filewharf/x\n".to_vec(), Request { must_fail: true, ..Request::new(Verb::Other, "") }),
         _ => (b"QUIT\n".to_vec(), Request::new(Verb::Other, "")),

@@ -241,7 +241,6 @@ impl Disk {
             if !matches!(precondition, Precondition::None | Precondition::Present) {
                 return Err(refused(Failure::PreconditionFailed));
             }
-            self.tree.remove(target, to.name());
         } else {
             self.may_replace(to, precondition)?;
         }

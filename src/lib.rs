@@ -23,7 +23,7 @@
 //!
 //! | layer | modules | what |
 //! |---|---|---|
-//! | 0 | [`ids`] [`error`] [`object`] [`order`] [`command`] [`config`] [`counters`] [`time`] [`upload`] `fair_queue` | words |
+//! | 0 | [`ids`] [`error`] [`object`] [`order`] [`command`] [`config`] [`counters`] [`properties`] [`time`] [`upload`] `fair_queue` | words |
 //! | 1 | [`buffer`] [`wire`] | held bytes; byte grammars |
 //! | 2 | [`access`] [`admission`] [`groups`] | rights and rules; transfer slots; what counts as one client |
 //! | 3 | [`dialect`] [`transfer`] [`platform`] | meaning; accounting of one body; the ports |
@@ -81,6 +81,8 @@ pub mod order;
 pub mod os;
 #[doc(hidden)]
 pub mod platform;
+#[doc(hidden)]
+pub mod properties;
 #[doc(hidden)]
 pub mod reactor;
 #[doc(hidden)]

@@ -1,6 +1,8 @@
 //! Byte grammars: pure functions from bytes to values and back. No state, no meaning, no I/O.
 
 pub mod body;
+#[cfg(feature = "webdav")]
+pub mod dav;
 pub mod folding;
 pub mod frames;
 pub mod http;

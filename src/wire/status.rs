@@ -45,6 +45,7 @@ pub const fn reason(code: u16) -> &'static str {
         201 => "Created",
         204 => "No Content",
         206 => "Partial Content",
+        207 => "Multi-Status",
         301 => "Moved Permanently",
         303 => "See Other",
         304 => "Not Modified",
@@ -66,6 +67,7 @@ pub const fn reason(code: u16) -> &'static str {
         421 => "Misdirected Request",
         422 => "Unprocessable Content",
         423 => "Locked",
+        424 => "Failed Dependency",
         429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
         // tus 1.0.0, not RFC 9110.

@@ -197,7 +197,12 @@ pub fn parameter(raw: &str, name: &str) -> Result<Option<String>, Failure> {
 /// Appends `/` and the name, so that [`path`] parses the same key. The caller appends the `/` of a directory.
 pub fn encode_path(key: &Key, out: &mut Vec<u8>) {
     out.push(b'/');
-    percent_encode(key.as_str().as_bytes(), PATH).for_each(|piece| out.extend_from_slice(piece.as_bytes()));
+    escaped(key).for_each(|piece| out.extend_from_slice(piece.as_bytes()));
+}
+
+/// What follows the first `/`, for `format!`.
+pub fn escaped(key: &Key) -> PercentEncode<'_> {
+    percent_encode(key.as_str().as_bytes(), PATH)
 }
 
 /// Appends one name of a link or one value of a query.

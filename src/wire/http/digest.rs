@@ -6,6 +6,7 @@ use base64ct::{Base64, Base64Unpadded, Encoding as _};
 use crate::error::Failure;
 use crate::wire::http::structured;
 use crate::wire::http::syntax::trimmed;
+use crate::wire::http::tus::Checksum;
 
 /// The SHA-256 in a digest field, if there is one. A malformed field is an error: it must not be ignored.
 pub fn sha256(lines: &[&str]) -> Result<Option<[u8; 32]>, Failure> {
@@ -30,6 +31,34 @@ pub fn sha256(lines: &[&str]) -> Result<Option<[u8; 32]>, Failure> {
         }
     }
     Ok(digest)
+}
+
+/// The strongest digest of `OC-Checksum` that can be verified, as ownCloud and rclone write it: `SHA1:HEX`, or several with
+/// blanks between them. Other algorithms are ignored.
+pub fn oc_checksum(text: &str) -> Result<Option<Checksum>, Failure> {
+    let bad = Failure::Malformed("OC-Checksum is not ALGORITHM:HEX");
+    let mut found = None;
+    for one in text.split_ascii_whitespace() {
+        let (algorithm, digits) = one.split_once(':').ok_or(bad)?;
+        if algorithm.eq_ignore_ascii_case("SHA256") {
+            found = Some(Checksum::Sha256(hex_bytes(digits).ok_or(bad)?));
+        } else if algorithm.eq_ignore_ascii_case("SHA1") {
+            let digest = hex_bytes(digits).ok_or(bad)?;
+            found = found.or(Some(Checksum::Sha1(digest)));
+        }
+    }
+    Ok(found)
+}
+
+fn hex_bytes<const LEN: usize>(digits: &str) -> Option<[u8; LEN]> {
+    let mut bytes = [0; LEN];
+    if digits.len() != 2 * LEN || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return None;
+    }
+    for (at, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&digits[2 * at..2 * at + 2], 16).ok()?;
+    }
+    Some(bytes)
 }
 
 /// True if `Want-Repr-Digest` asks for SHA-256. A malformed field is ignored whole (RFC 9651 §4.2).
@@ -131,6 +160,25 @@ mod tests {
             "sha-256=\"qUiQTy8PR5uPgZdpSzAYSw0u0cHNKh7A+4XSmaGSpEc=\"",
         ] {
             assert!(matches!(sha256(&[text]), Err(Failure::Malformed(_))), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_checksum_of_owncloud_is_read_and_unknown_ones_are_ignored() {
+        let (sha1, sha256) = ("0a".repeat(20), "A0".repeat(32));
+        let both = (Checksum::Sha1([10; 20]), Checksum::Sha256([160; 32]));
+        for (text, wanted) in [
+            (format!("SHA1:{sha1}"), Some(both.0)),
+            (format!("sha256:{sha256}"), Some(both.1)),
+            (format!("SHA256:{sha256} SHA1:{sha1}"), Some(both.1)),
+            (format!("SHA1:{sha1} MD5:x ADLER32:1 SHA256:{sha256}"), Some(both.1)),
+            ("MD5:0".to_owned(), None),
+            (String::new(), None),
+        ] {
+            assert_eq!(oc_checksum(&text), Ok(wanted), "{text}");
+        }
+        for text in ["x", "SHA1:", "SHA1:zz", &format!("SHA1:{sha256}"), &format!("SHA256:+{}", &sha256[1..])] {
+            assert!(oc_checksum(text).is_err(), "{text}");
         }
     }
 

@@ -5,12 +5,14 @@ use std::fmt::Display;
 use crate::command::{Answer, Command, GoAhead, Put};
 use crate::dialect::http::handler::Handler;
 use crate::dialect::http::incoming::{Incoming, check_coding};
+use crate::dialect::http::methods::resumable::part_digest::PartDigest;
 use crate::dialect::http::response::{Refusal, ResponseMeta, field, repr_digest, validators};
-use crate::dialect::protocol::{Action, Context, Finish};
+use crate::dialect::protocol::{Action, BodyPart, Context, Finish};
 use crate::error::{CloseReason, Failure};
 use crate::object::{ExpectedKind, Placed, Stored};
 use crate::wire::http::conditional::Preconditions;
 use crate::wire::http::head::{Framing, Head};
+use crate::wire::http::tus::Checksum;
 use crate::wire::http::{digest, target};
 use crate::wire::key::Path;
 use crate::wire::range::seconds;
@@ -27,12 +29,15 @@ pub(super) struct Upload {
     wants_digest: bool,
     /// From `X-OC-Mtime`.
     mtime: Option<i64>,
+    /// From `OC-Checksum`, if that is a SHA-1.
+    sha1: PartDigest,
 }
 
 impl Upload {
     /// What the head says about the body, whether or not the request is valid.
     pub(crate) fn new(head: &Head<'_>) -> Self {
-        Self { path: None, incoming: Incoming::new(head), digest: None, wants_digest: false, mtime: None }
+        let incoming = Incoming::new(head);
+        Self { path: None, incoming, digest: None, wants_digest: false, mtime: None, sha1: PartDigest::NONE }
     }
 
     /// The fields about what was stored.
@@ -110,6 +115,13 @@ impl Handler for Upload {
             [Ok(Some(one)), Ok(Some(other))] if one != other => return Err(Failure::DigestMismatch.into()),
             [one, other] => one?.or(other?),
         };
+        let checksum = head.upload.as_ref().and_then(|fields| fields.oc_checksum).map(digest::oc_checksum);
+        match (checksum.transpose()?.flatten(), self.digest) {
+            (Some(Checksum::Sha256(one)), Some(other)) if one != other => return Err(Failure::DigestMismatch.into()),
+            (Some(Checksum::Sha256(one)), _) => self.digest = Some(one),
+            (Some(sha1), _) => self.sha1 = PartDigest::of(sha1),
+            (None, _) => {}
+        }
         let mtime =
             head.upload.as_ref().and_then(|fields| fields.x_oc_mtime).map(|text| {
                 seconds(text).ok_or(Failure::Malformed("X-OC-Mtime is not a number of seconds since 1970"))
@@ -151,8 +163,15 @@ impl Handler for Upload {
         self.incoming.left()
     }
 
+    fn body(&mut self, raw: &[u8], payload_max: usize) -> Result<BodyPart, Failure> {
+        let part = self.incoming.body(raw, payload_max)?;
+        self.sha1.update(&raw[part.skip..][..part.payload]);
+        Ok(part)
+    }
+
     fn finish(&mut self, digest: Option<[u8; 32]>) -> Result<Finish, Failure> {
         match self.digest {
+            _ if !self.sha1.agrees() => Err(Failure::DigestMismatch),
             Some(_) if self.digest != digest => Err(Failure::DigestMismatch),
             _ => Ok(Finish::default()),
         }

@@ -17,7 +17,7 @@
 mod draft;
 mod interop;
 mod model;
-mod part_digest;
+pub(super) mod part_digest;
 mod reply;
 mod tus;
 

@@ -7,7 +7,7 @@ use crate::wire::http::tus::Checksum;
 
 /// `None` where none was announced.
 #[derive(Clone, Debug)]
-pub(super) struct PartDigest(Option<Box<Running>>);
+pub(crate) struct PartDigest(Option<Box<Running>>);
 
 #[derive(Clone, Debug)]
 enum Running {
@@ -16,20 +16,20 @@ enum Running {
 }
 
 impl PartDigest {
-    pub(super) const NONE: Self = Self(None);
+    pub(crate) const NONE: Self = Self(None);
 
-    pub(super) fn of(announced: Checksum) -> Self {
+    pub(crate) fn of(announced: Checksum) -> Self {
         Self(Some(Box::new(match announced {
             Checksum::Sha1(digest) => Running::Sha1(Sha1::new(), digest),
             Checksum::Sha256(digest) => Running::Sha256(Sha256::new(), digest),
         })))
     }
 
-    pub(super) const fn is_wanted(&self) -> bool {
+    pub(crate) const fn is_wanted(&self) -> bool {
         self.0.is_some()
     }
 
-    pub(super) fn update(&mut self, content: &[u8]) {
+    pub(crate) fn update(&mut self, content: &[u8]) {
         match self.0.as_deref_mut() {
             Some(Running::Sha1(hasher, _)) => hasher.update(content),
             Some(Running::Sha256(hasher, _)) => hasher.update(content),
@@ -38,7 +38,7 @@ impl PartDigest {
     }
 
     /// True if all that came has the digest that was announced.
-    pub(super) fn agrees(&self) -> bool {
+    pub(crate) fn agrees(&self) -> bool {
         match self.0.as_deref() {
             Some(Running::Sha1(hasher, digest)) => hasher.clone().finalize().as_slice() == digest,
             Some(Running::Sha256(hasher, digest)) => hasher.clone().finalize().as_slice() == digest,

@@ -2,8 +2,11 @@
 //! is told an [`Answer`]. No status code, path or byte of a wire grammar appears here.
 
 use crate::error::Failure;
-use crate::object::{ExpectedKind, Key, Listing, Meta, MissingParents, Node, Placed, Precondition, Stored, Usage};
+use crate::object::{
+    Details, Entry, ExpectedKind, Key, Listing, Meta, MissingParents, Node, Placed, Precondition, Stored, Usage,
+};
 use crate::order::Order;
+use crate::properties::Change;
 use crate::upload::{Inquiry, UploadId, UploadRef, UploadState};
 
 pub use crate::upload::{GoAhead, Put};
@@ -28,8 +31,7 @@ pub enum Command {
         after: Option<Box<str>>,
         /// At most this many names.
         limit: usize,
-        /// With the digests of the files.
-        digests: bool,
+        details: Details,
         /// Not with `recursive`. But for the order by bytes, `after` is a cursor.
         order: Order,
     },
@@ -99,6 +101,8 @@ pub enum Whole {
         expected_kind: ExpectedKind,
         precondition: Precondition,
     },
+    /// Looks up a name with its digest and its properties.
+    Describe { key: Key },
     /// Make a directory, where it is not there. If missing parents are refused, nothing may have its name.
     MakeDir { key: Key, parents: MissingParents },
     /// Move a file or a directory.
@@ -114,6 +118,8 @@ pub enum Whole {
         /// Bytes that a file may have there.
         len_max: Option<u64>,
     },
+    /// Change the properties that clients keep with a file or a directory, all of them or none, and when it was modified.
+    SetProperties { key: Key, mtime: Option<i64>, changes: Box<[Change]> },
     /// Set when a file or a directory was modified, in seconds since 1970.
     SetTime { key: Key, mtime: i64 },
     /// How much space there is for what is stored in a directory. Without `is_strict` it need not be there: then that of
@@ -139,8 +145,10 @@ impl Whole {
     const fn row(&self) -> (&'static str, Names<'_>) {
         match self {
             Self::Delete { key, .. } => ("delete", Names::Change(key, None)),
+            Self::Describe { key } => ("propfind", Names::Look(key)),
             Self::MakeDir { key, .. } => ("mkdir", Names::Make(key)),
             Self::Rename { from, to, .. } => ("rename", Names::Change(from, Some(to))),
+            Self::SetProperties { key, .. } => ("proppatch", Names::Change(key, None)),
             Self::SetTime { key, .. } => ("time", Names::Change(key, None)),
             Self::Space { key, .. } => ("space", Names::Look(key)),
             Self::Stat { key } => ("stat", Names::Look(key)),
@@ -219,6 +227,8 @@ pub enum Answer {
     Opened(Meta),
     /// The page that was asked for.
     Listed(Listing),
+    /// What stands at the name, with all that is kept about it.
+    Described(Box<Entry>),
     /// What stands at the name.
     Found(Node),
     /// The upload is complete under its final name.
@@ -236,7 +246,7 @@ pub enum Answer {
     Moved(Placed),
     /// Bytes that are free, and the quota that has the least left.
     SpaceLeft { free: u64, quota: Option<Usage> },
-    /// What has the new time.
+    /// What has the new time, or the new properties.
     TimeSet(Node),
     /// It is done, and as durably as configured.
     Done,

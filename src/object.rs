@@ -5,6 +5,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::properties::Properties;
+
 /// A name under the served directory: components joined by `/`, none empty, `.` or `..`, no
 /// control bytes. The empty key is the served directory itself. Cheap to clone: each request keeps
 /// several.
@@ -161,11 +163,28 @@ pub struct Entry {
     pub node: Option<Node>,
     /// What it was sorted by; 0 in a listing by names.
     pub rank: i64,
+    /// That clients keep with it, where they were looked up and there are some.
+    pub properties: Option<Properties>,
+}
+
+/// What a listing looks up besides what stands at its names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Details {
+    /// The digests of the files.
+    pub digests: bool,
+    /// The properties that clients keep.
+    pub properties: bool,
 }
 
 impl Entry {
     pub fn new(name: &str, node: Node) -> Self {
-        Self { name: name.into(), is_dir: matches!(node, Node::Dir { .. }), node: Some(node), rank: 0 }
+        Self {
+            name: name.into(),
+            is_dir: matches!(node, Node::Dir { .. }),
+            node: Some(node),
+            rank: 0,
+            properties: None,
+        }
     }
 }
 

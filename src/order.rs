@@ -215,7 +215,7 @@ mod tests {
             let rank = if order.is_by_content() { rank } else { 0 };
             let key = order.key(&name, is_dir, rank);
             prop_assert_eq!(order.name_of(&key), Some((name.clone(), rank)));
-            let entry = Entry { name: name.into(), is_dir, node: None, rank };
+            let entry = Entry { name: name.into(), is_dir, node: None, rank, properties: None };
             prop_assert_eq!(order.place(&order.cursor(&entry)), Some(key));
         }
 

@@ -15,7 +15,7 @@ use crate::buffer::Chunk;
 use crate::command::{Answer, Copying, Put, Whole};
 use crate::error::StoreError;
 use crate::ids::{ClientAddress, ConnId, FileId, GroupId, ListenerId};
-use crate::object::{Key, Listing, Meta, Precondition, Stored};
+use crate::object::{Details, Key, Listing, Meta, Precondition, Stored};
 use crate::order::Order;
 use crate::upload::{DigestState, Inquiry, PartEnd, UploadId, UploadRef, UploadState};
 
@@ -81,8 +81,7 @@ pub enum Op {
         limit: usize,
         /// Stops early when the names of the page together reach this many bytes; the page always has one name.
         bytes_max: usize,
-        /// Looks up the digests of the files.
-        digests: bool,
+        details: Details,
         /// Names that are left out as if they were not there.
         hides: Option<Hides>,
         /// Not with `recursive`. But for the order by bytes, `after` is a cursor.

@@ -17,7 +17,7 @@ use crate::access::rights::Rights;
 use crate::access::rules::Rules;
 use crate::command::{Append, Command, Copying, DirCopy, Put, Whole};
 use crate::error::{Failure, StoreError};
-use crate::object::{Entry, Key, Listing, Node, Precondition};
+use crate::object::{Entry, Key, Listing, Meta, Node, Precondition};
 use crate::upload::{UploadId, UploadRef};
 use crate::wire::key::{self, UNNAMED};
 use crate::wire::line::hex;
@@ -143,20 +143,32 @@ impl Access {
             listing.entries.retain(|entry| leads_on(&entry.name));
         }
         for entry in &mut listing.entries {
-            if let Some(Node::File(meta)) = &mut entry.node
-                && meta.sha256.is_some()
-                && !self.rights(asking.caller, asking.from, &dir.child(&entry.name)).has(Rights::READ)
-            {
-                meta.sha256 = None;
+            if is_detailed(entry) {
+                self.filter_details(&dir.child(&entry.name), entry, asking);
             }
         }
         true
+    }
+
+    /// Removes what was looked up of something that the caller may not read.
+    pub fn filter_details(&self, key: &Key, entry: &mut Entry, asking: &Asking<'_>) {
+        if self.rights(asking.caller, asking.from, key).has(Rights::READ) {
+            return;
+        }
+        entry.properties = None;
+        if let Some(Node::File(meta)) = &mut entry.node {
+            meta.sha256 = None;
+        }
     }
 
     /// Bytes that an upload of this name may have; `None`: no bound here.
     pub fn upload_len_max(&self, key: &Key, asking: &Asking<'_>) -> Option<u64> {
         self.rules()?.upload_len_max(asking.caller, asking.from, key)
     }
+}
+
+fn is_detailed(entry: &Entry) -> bool {
+    entry.properties.is_some() || matches!(entry.node, Some(Node::File(Meta { sha256: Some(_), .. })))
 }
 
 /// How an upload may get its name.
@@ -357,10 +369,10 @@ fn is_permitted(command: &Command, rights: Rights, may_list: bool) -> bool {
     match command {
         Command::Get { .. } => rights.has(Rights::READ),
         // What is there decides whether it may be shown.
-        Command::Run(Whole::Stat { .. }) => rights.has(Rights::READ) || may_list,
+        Command::Run(Whole::Stat { .. } | Whole::Describe { .. }) => rights.has(Rights::READ) || may_list,
         Command::List { .. } => may_list,
         Command::Run(Whole::Delete { .. }) => rights.has(Rights::DELETE),
-        Command::Run(Whole::SetTime { .. }) => rights.has(Rights::REPLACE),
+        Command::Run(Whole::SetTime { .. } | Whole::SetProperties { .. }) => rights.has(Rights::REPLACE),
         Command::Run(Whole::Space { .. }) => rights.has(Rights::CREATE) || rights.has(Rights::REPLACE),
         // The answer would say whether it is there already.
         Command::Run(Whole::MakeDir { .. }) => rights.has(Rights::CREATE) && rights != Rights::CREATE,

@@ -33,7 +33,7 @@ use crate::dialect::legacy::{close_reason, refuse_http};
 use crate::dialect::protocol::{Action, BodyPart, Context, Finish, Hash, Protocol, Then};
 use crate::dialect::spec::{Dialect, OptionError, Options, Traits};
 use crate::error::{CloseReason, Failure};
-use crate::object::{Key, Listing, Meta, Stored};
+use crate::object::{Details, Key, Listing, Meta, Stored};
 use crate::order::Order;
 use crate::wire::key;
 use crate::wire::menu::{self, Class, Following, NameEnd, Verb, Word};
@@ -314,7 +314,7 @@ impl Menu {
             order: Order::default(),
             after,
             limit: context.limits.fixed.list_names_max,
-            digests: false,
+            details: Details::default(),
         })
     }
 

@@ -96,8 +96,10 @@ impl Common {
             Ok(command) => command,
             Err(failure) => return Step::refuse(failure, failure.words()),
         };
-        if let (Some(_), Command::Run(stat @ Whole::Stat { .. })) = (cx.access.rules(), &command) {
-            self.data.ops.push_back(Op::Run(stat.clone()));
+        if let (Some(_), Command::Run(look @ (Whole::Stat { .. } | Whole::Describe { .. }))) =
+            (cx.access.rules(), &command)
+        {
+            self.data.ops.push_back(Op::Run(look.clone()));
             return Step::enter(Executing::Filter(Box::new(command)));
         }
         self.run(command, cx)
@@ -123,7 +125,7 @@ impl Common {
 
     /// Lists a directory; there is a slot.
     pub(super) fn list(&mut self, command: Command, cx: &Cx<'_>) -> Step {
-        let Command::List { key, recursive, after, limit, digests, order } = command else {
+        let Command::List { key, recursive, after, limit, details, order } = command else {
             return self.run(command, cx);
         };
         let bytes_max = cx.limits.fixed.chunk_bytes * cx.limits.fixed.chunks_per_slot;
@@ -131,12 +133,12 @@ impl Common {
             None => Executing::Tell,
             Some(_) => {
                 let order = Order::default();
-                let asked = Command::List { key: key.clone(), recursive, after: None, limit, digests, order };
+                let asked = Command::List { key: key.clone(), recursive, after: None, limit, details, order };
                 Executing::Filter(Box::new(asked))
             }
         };
         let hides = self.hides(&key, recursive, cx);
-        self.data.ops.push_back(Op::List { key, recursive, after, limit, bytes_max, digests, hides, order });
+        self.data.ops.push_back(Op::List { key, recursive, after, limit, bytes_max, details, hides, order });
         Step::enter(executing)
     }
 

@@ -93,6 +93,12 @@ impl Common {
             {
                 Ok(Outcome::Answered(Answer::Found(node)))
             }
+            (Command::Run(Whole::Describe { key }), Outcome::Answered(Answer::Described(mut entry)))
+                if entry.node.is_some_and(|node| cx.access.permits_found(&key, &node, &self.asking(cx))) =>
+            {
+                cx.access.filter_details(&key, &mut entry, &self.asking(cx));
+                Ok(Outcome::Answered(Answer::Described(entry)))
+            }
             // The rules may be others than when the listing began.
             (Command::List { key, recursive, .. }, Outcome::Listed(mut listing)) => {
                 let may_have = cx.access.filter(&key, recursive, &mut listing, &self.asking(cx));

@@ -273,6 +273,7 @@ impl DiskStore {
             }
             // What goes to the trash is left to workers.
             Op::Run(Whole::Delete { is_recursive: true, .. } | Whole::Rename { replaces_dir: true, .. }) => false,
+            Op::Run(Whole::SetProperties { .. }) => false,
             Op::Run(Whole::SetTime { .. }) => !self.fs.digests.is_used(),
             Op::Run(whole) => match whole.names() {
                 Names::Look(_) => false,

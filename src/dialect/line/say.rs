@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_listing_tells_what_it_does_not_know_and_how_many_names_it_left_out() {
-        let unseen = |name: &str, is_dir| Entry { name: name.into(), is_dir, node: None, rank: 0 };
+        let unseen = |name: &str, is_dir| Entry { name: name.into(), is_dir, node: None, rank: 0, properties: None };
         let entries = vec![unseen("a", false), unseen("b", true), Entry::new("c", Node::Dir { mtime: 5 })];
         let listing = Listing { entries, more: true, unlisted: 2, total: None };
         for (digests, reply) in [

@@ -9,7 +9,7 @@ use super::{Exchange, Line, StatVerb, refuse};
 use crate::command::{Append, Command, Copying, DirCopy, Ends, Put, Whole};
 use crate::dialect::protocol::{Action, Context};
 use crate::error::{CloseReason, Failure};
-use crate::object::{ExpectedKind, Key, MissingParents};
+use crate::object::{Details, ExpectedKind, Key, MissingParents};
 use crate::order::Order;
 use crate::upload::{GoAhead, Inquiry, NewUpload, Role, UploadId, UploadRef};
 use crate::wire::key::{self, Path};
@@ -101,7 +101,8 @@ impl Line {
         let names_max = context.limits.fixed.list_names_max;
         let limit = options.limit.map_or(names_max, |limit| limit.min(names_max));
         let Options { recursive, after, digest: digests, .. } = options;
-        Ok(Action::Run(Command::List { key, recursive, after, limit, digests, order: Order::default() }))
+        let details = Details { digests, ..Details::default() };
+        Ok(Action::Run(Command::List { key, recursive, after, limit, details, order: Order::default() }))
     }
 
     pub(super) fn stat(&mut self, request: &Request<'_>) -> Result<Action, Failure> {

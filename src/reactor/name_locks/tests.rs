@@ -1,6 +1,6 @@
 use super::*;
 use crate::command::Whole;
-use crate::object::{ExpectedKind, MissingParents, Precondition};
+use crate::object::{Details, ExpectedKind, MissingParents, Precondition};
 use crate::order::Order;
 
 fn key(text: &str) -> Key {
@@ -38,7 +38,7 @@ fn list(text: &str) -> Op {
         after: None,
         limit: 1,
         bytes_max: 1,
-        digests: false,
+        details: Details::default(),
         hides: None,
         order: Order::default(),
     }
@@ -227,8 +227,8 @@ fn a_rename_onto_itself_and_a_list_of_a_prefix_do_no_harm() {
 #[test]
 fn a_recursive_listing_waits_for_changes_at_any_depth_and_for_none_beside_it() {
     let recursive = |text: &str| match list(text) {
-        Op::List { key, after, limit, bytes_max, digests, hides, .. } => {
-            Op::List { key, recursive: true, after, limit, bytes_max, digests, hides, order: Order::default() }
+        Op::List { key, after, limit, bytes_max, details, hides, .. } => {
+            Op::List { key, recursive: true, after, limit, bytes_max, details, hides, order: Order::default() }
         }
         other => other,
     };

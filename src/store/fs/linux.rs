@@ -97,6 +97,7 @@ mod native {
 
     const ACCESS_ACL: &str = "system.posix_acl_access";
     const DEFAULT_ACL: &str = "system.posix_acl_default";
+    const PROPERTIES: &str = "user.filewharf.properties";
     const LABEL: &str = "security.selinux";
     /// Most that the kernel keeps under one such name.
     const ATTRIBUTE_BYTES_MAX: usize = 64 * 1024;
@@ -164,6 +165,27 @@ mod native {
             }
         }
         Ok(())
+    }
+
+    /// What clients keep with a file; `None` if that is nothing.
+    pub(crate) fn properties(file: BorrowedFd<'_>) -> Result<Option<Vec<u8>>, Errno> {
+        attribute(file, PROPERTIES)
+    }
+
+    /// True if it is known that the file at this name has none.
+    pub(crate) fn lacks_properties((dir, name): At<'_>) -> bool {
+        let name = std::ffi::CString::new(name);
+        name.is_ok_and(|name| match sys::has_attribute(dir, &name, c"user.filewharf.properties") {
+            Ok(has) => !has,
+            Err(error) => error.raw_os_error() == Some(Errno::OPNOTSUPP.raw_os_error()),
+        })
+    }
+
+    pub(crate) fn set_properties(file: BorrowedFd<'_>, properties: Option<&[u8]>) -> Result<(), Errno> {
+        match properties {
+            Some(properties) => rustix::fs::fsetxattr(file, PROPERTIES, properties, XattrFlags::empty()),
+            None => rustix::fs::fremovexattr(file, PROPERTIES),
+        }
     }
 
     /// True if files of different directories may have different security labels here (SELinux).
@@ -315,6 +337,9 @@ mod native {
         access_acl(BorrowedFd<'_>) -> Result<Option<Vec<u8>>, Errno> = Ok(None);
         lacks_access_acl(At<'_>) -> bool = false;
         set_access_acl(BorrowedFd<'_>, Option<&[u8]>) -> Result<(), Errno> = Err(Errno::NOSYS);
+        properties(BorrowedFd<'_>) -> Result<Option<Vec<u8>>, Errno> = Ok(None);
+        lacks_properties(At<'_>) -> bool = true;
+        set_properties(BorrowedFd<'_>, Option<&[u8]>) -> Result<(), Errno> = Err(Errno::OPNOTSUPP);
         default_acl(BorrowedFd<'_>) -> Result<Option<Vec<u8>>, Errno> = Ok(None);
         set_default_acl(BorrowedFd<'_>, &[u8]) -> Result<(), Errno> = Err(Errno::NOSYS);
         copy_user_attributes(BorrowedFd<'_>, BorrowedFd<'_>) -> Result<(), Errno> = Ok(());
@@ -343,9 +368,9 @@ mod native {
 pub(crate) use native::{
     access_acl, can_enter_tree, copy_range, copy_user_attributes, default_acl, drop_cached, file_system, has_acls,
     has_labels, has_projects, has_space, have_same_label, is_local, is_memory, is_on_this_machine, keeps_synced,
-    lacks_access_acl, list_of_mounts, logs_files, look_at, made_at, make_unnamed, name_unnamed, open_beneath,
-    pass_on_nothing, passes_on_project, path_of, pread_cached, rename_exchange, rename_noreplace, reserve,
-    set_access_acl, set_default_acl,
+    lacks_access_acl, lacks_properties, list_of_mounts, logs_files, look_at, made_at, make_unnamed, name_unnamed,
+    open_beneath, pass_on_nothing, passes_on_project, path_of, pread_cached, properties, rename_exchange,
+    rename_noreplace, reserve, set_access_acl, set_default_acl, set_properties,
 };
 
 /// True if a release of Linux, such as `6.1.0-13-amd64`, is this version or a later one.

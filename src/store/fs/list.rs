@@ -12,12 +12,13 @@ use rustix::fs::{AtFlags, Dir, DirEntry, FileType, OFlags, Stat, fstat, statat};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 
 use crate::error::{Failure, StoreError};
-use crate::object::{Entry, Listing, Node};
+use crate::object::{Details, Entry, Listing, Node};
 use crate::order::Order;
 use crate::platform::Hides;
 use crate::store::fs::errno;
 use crate::store::fs::linux;
 use crate::store::fs::names::{Gather, Times, Type, Window};
+use crate::store::fs::properties;
 use crate::store::fs::resolve::join;
 use crate::store::fs::root::FileSystem;
 use crate::store::fs::stat::{self, Kind};
@@ -29,8 +30,9 @@ const ENTRY_COST: usize = 96;
 /// A digest and a blank on the wire.
 const DIGEST_COST: usize = 65;
 
-pub(super) fn cost(name: &str, digests: bool) -> usize {
-    name.len() + ENTRY_COST + if digests { DIGEST_COST } else { 0 }
+pub(super) fn cost(entry: &Entry, details: Details) -> usize {
+    let properties = entry.properties.as_ref().map_or(0, |properties| properties.bytes().len());
+    entry.name.len() + ENTRY_COST + if details.digests { DIGEST_COST } else { 0 } + properties
 }
 
 /// Waits for its connection on the account of a transfer slot, so it takes no more than it must.
@@ -59,15 +61,14 @@ pub(crate) struct PageOf<'a> {
     pub(crate) limit: usize,
     /// About as many bytes, all names together.
     pub(crate) bytes_max: usize,
-    /// With the digests of files.
-    pub(crate) digests: bool,
+    pub(crate) details: Details,
     /// Names that are not shown.
     pub(crate) hides: Option<&'a Hides>,
 }
 
 impl FileSystem {
     pub(crate) fn list(&self, path: &str, page_of: &PageOf<'_>) -> Result<Listing, StoreError> {
-        let &PageOf { after, limit, bytes_max, digests, hides } = page_of;
+        let &PageOf { after, limit, bytes_max, details, hides } = page_of;
         self.health.check_readable()?;
         let dir = self.open_listed(path)?;
         let dir = dir.as_fd();
@@ -81,12 +82,8 @@ impl FileSystem {
                     continue;
                 }
                 let Some((stat, mut entry)) = self.entry(dir, path, name, kind)? else { continue };
-                if let (Some(stat), Some(Node::File(meta))) = (&stat, &mut entry.node)
-                    && digests
-                {
-                    meta.sha256 = self.digest(path, stat, meta);
-                }
-                bytes += cost(name, digests);
+                self.add_details((dir, path), stat.as_ref(), &mut entry, details);
+                bytes += cost(&entry, details);
                 if entries.len() >= limit || (bytes > bytes_max && !entries.is_empty()) {
                     return Ok(page(entries, true, unlisted));
                 }
@@ -230,8 +227,28 @@ impl FileSystem {
             Err(errno @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM)) => Err(errno::reading("fstatat", path, errno)),
             Err(errno) => {
                 log::debug!(target: errno::TARGET, "not looked at: path={path:?} name={name:?} cause={errno}");
-                Ok(Some((None, Entry { name: name.into(), is_dir: kind == Type::Dir, node: None, rank: 0 })))
+                Ok(Some((
+                    None,
+                    Entry { name: name.into(), is_dir: kind == Type::Dir, node: None, rank: 0, properties: None },
+                )))
             }
+        }
+    }
+
+    /// What is asked for besides about a name of the directory that has this path.
+    pub(super) fn add_details(
+        &self,
+        (dir, path): (BorrowedFd<'_>, &str),
+        stat: Option<&Stat>,
+        entry: &mut Entry,
+        details: Details,
+    ) {
+        let Some(stat) = stat else { return };
+        if let (true, Some(Node::File(meta))) = (details.digests, &mut entry.node) {
+            meta.sha256 = self.digest(path, stat, meta);
+        }
+        if details.properties {
+            entry.properties = properties::at((dir, &entry.name)).ok().flatten();
         }
     }
 

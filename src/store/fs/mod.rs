@@ -12,6 +12,7 @@ pub(crate) mod linux;
 pub(crate) mod list;
 pub(crate) mod mounts;
 pub(crate) mod names;
+pub(crate) mod properties;
 pub(crate) mod read;
 pub(crate) mod reserved;
 pub(crate) mod resolve;

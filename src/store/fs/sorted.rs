@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use rustix::fs::{Dir, fstat};
 
 use crate::error::{Failure, StoreError};
-use crate::object::{Entry, Key, Listing};
+use crate::object::{Details, Entry, Key, Listing};
 use crate::order::{By, Order};
 use crate::os::process::clock;
 use crate::platform::Hides;
@@ -186,7 +186,7 @@ impl SortedPage {
                 continue;
             }
             let Some((_, entry)) = fs.entry(dir.as_fd(), self.path(), &name, kind)? else { continue };
-            self.bytes += cost(&name, false);
+            self.bytes += cost(&entry, Details::default());
             if !self.entries.is_empty() && (self.entries.len() >= self.limit || self.bytes > self.bytes_max) {
                 return Ok(Some(true));
             }

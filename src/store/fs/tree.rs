@@ -13,7 +13,7 @@ use rustix::fs::{OFlags, fstat};
 use rustix::io::Errno;
 
 use crate::error::{Failure, StoreError};
-use crate::object::{Entry, Listing, Node};
+use crate::object::{Entry, Listing};
 use crate::os::process::clock;
 use crate::store::fs::errno;
 use crate::store::fs::list::{PageOf, cost, page};
@@ -198,7 +198,7 @@ impl Tree<'_> {
 
     /// Shows the names of a window, until one is a directory that is entered.
     fn show(&mut self, level: &mut Level, dir: &OwnedFd, window: &Window) -> Result<Found, StoreError> {
-        let PageOf { limit, bytes_max, digests, .. } = *self.page_of;
+        let PageOf { limit, bytes_max, details, .. } = *self.page_of;
         let after = Box::clone(&level.after);
         for (name, kind) in window.names_after(&after) {
             let path = join(&level.path, name);
@@ -210,13 +210,9 @@ impl Tree<'_> {
                 continue;
             }
             let Some((stat, mut entry)) = self.fs.entry(dir.as_fd(), &level.path, name, kind)? else { continue };
-            if let (Some(stat), Some(Node::File(meta))) = (&stat, &mut entry.node)
-                && digests
-            {
-                meta.sha256 = self.fs.digest(&level.path, stat, meta);
-            }
+            self.fs.add_details((dir.as_fd(), &level.path), stat.as_ref(), &mut entry, details);
             entry.name = path[self.prefix..].into();
-            self.bytes += cost(&entry.name, digests);
+            self.bytes += cost(&entry, details);
             let is_full = self.entries.len() >= limit.max(1) || self.bytes > bytes_max || clock() >= self.end;
             if is_full && !self.entries.is_empty() {
                 return Ok(Found::Left);

@@ -47,6 +47,8 @@ pub(crate) struct Commit<'a> {
     pub(crate) digest: Option<&'a [u8; 32]>,
     /// The directory, where it was opened a moment ago.
     pub(crate) dir: Option<Arc<Dir>>,
+    /// A copy has the properties of its source, not those of the file that it replaces.
+    pub(crate) is_copy: bool,
 }
 
 impl<'a> Commit<'a> {
@@ -60,6 +62,7 @@ impl<'a> Commit<'a> {
             precondition: &put.precondition,
             digest: put.sha256.as_deref(),
             dir: None,
+            is_copy: false,
         }
     }
 }
@@ -128,7 +131,7 @@ impl Namespace {
             // Where this fails, the digest is perhaps not kept.
             let _ = set_mtime(staged.file.as_fd(), digests::before(&stat));
         }
-        let mut heir = Heir::new(stat, staged.is_executable);
+        let mut heir = Heir::new(stat, staged.is_executable, commit.is_copy);
         let changed = heir.make_executable(&staged.file).map_err(|e| self.fs.change_error("fchmod", path, e))?;
         if self.fs.durable {
             // A plain data sync need not keep what was set beside the content.

@@ -123,6 +123,7 @@ impl Namespace {
             precondition,
             digest: meta.sha256.as_ref(),
             dir: None,
+            is_copy: true,
         };
         if *parents == MissingParents::Refuse {
             self.parents.resolve(to.parent(), *parents)?;

@@ -1,5 +1,5 @@
-//! What a file takes over from the one that it replaces: permission bits, access control list, group, and owner where
-//! this process may give files away.
+//! What a file takes over from the one that it replaces: permission bits, access control list, group, the properties that
+//! clients keep (RFC 4918 §9.7.1), and the owner where this process may give files away.
 //!
 //! These are set before the new file gets the name, so that it is never more open than the old one was; the bits that run
 //! a program as its owner or group are not kept, as in a write.
@@ -11,6 +11,7 @@ use rustix::io::{Errno, retry_on_intr};
 
 use crate::store::fs::errno::SiteErrno;
 use crate::store::fs::linux;
+use crate::store::fs::properties;
 use crate::store::fs::stat::{self, At, Kind, kind};
 
 /// A file that can be read and written by its owner, as an upload that is resumed must be.
@@ -24,11 +25,13 @@ pub(crate) struct Heir {
     from: Option<Stat>,
     /// It has execute bits whatever that has.
     is_executable: bool,
+    /// It has properties of its own.
+    is_copy: bool,
 }
 
 impl Heir {
-    pub(crate) const fn new(now: Stat, is_executable: bool) -> Self {
-        Self { now, from: None, is_executable }
+    pub(crate) const fn new(now: Stat, is_executable: bool, is_copy: bool) -> Self {
+        Self { now, from: None, is_executable, is_copy }
     }
 
     /// Sets its execute bits, if it is to have them. True if they have changed.
@@ -57,6 +60,7 @@ impl Heir {
         let mut changed = false;
         if !self.from.as_ref().is_some_and(|from| is_same(from, there)) {
             changed = take_owner(file, &self.now, there) | (has_acls && take_acl(file, at)?);
+            changed |= !self.is_copy && take_properties(file, at, self.from.is_some())?;
             if changed {
                 self.now = fstat(file).map_err(|e| ("fstat", e))?;
             }
@@ -99,6 +103,17 @@ fn take_acl(file: &OwnedFd, at: At<'_>) -> Result<bool, SiteErrno> {
         return Ok(false);
     }
     linux::set_access_acl(file.as_fd(), theirs.as_deref()).map_err(|e| ("fsetxattr", e))?;
+    Ok(true)
+}
+
+/// `perhaps_some`: it has taken some already.
+fn take_properties(file: &OwnedFd, at: At<'_>, perhaps_some: bool) -> Result<bool, SiteErrno> {
+    let theirs = properties::at(at).map_err(|e| ("fgetxattr", e))?;
+    if theirs.is_none() && !perhaps_some {
+        return Ok(false);
+    }
+    let theirs = theirs.unwrap_or_default();
+    properties::set(file.as_fd(), &theirs).map_err(|e| ("fsetxattr", e))?;
     Ok(true)
 }
 

@@ -248,6 +248,7 @@ impl Pool {
                     precondition: &precondition,
                     digest: digest.as_deref(),
                     dir: None,
+                    is_copy: false,
                 };
                 growing.commit(&commit).map(|change| self.changed(change))
             }
@@ -261,8 +262,8 @@ impl Pool {
                 growing.flush(offset, len)?;
                 Ok(plain(Outcome::Flushed))
             }
-            (Op::List { key, recursive, after, limit, bytes_max, digests, hides, .. }, _) => {
-                let page_of = PageOf { after: after.as_deref(), limit, bytes_max, digests, hides: hides.as_ref() };
+            (Op::List { key, recursive, after, limit, bytes_max, details, hides, .. }, _) => {
+                let page_of = PageOf { after: after.as_deref(), limit, bytes_max, details, hides: hides.as_ref() };
                 let list = if recursive { FileSystem::list_tree } else { FileSystem::list };
                 let listing = list(&self.fs, key.as_str(), &page_of)?;
                 Ok(plain(Outcome::Listed(listing)))
@@ -293,12 +294,21 @@ impl Pool {
                 .names
                 .delete((key, *is_recursive), *expected_kind, precondition)
                 .map(|change| self.changed(change)),
+            Whole::Describe { key } => {
+                let entry = self.fs.describe(key)?;
+                Ok(plain(Outcome::Answered(Answer::Described(Box::new(entry)))))
+            }
             Whole::MakeDir { key, parents } => volume.names.make_dir(key, *parents).map(|change| self.changed(change)),
             Whole::Rename { from, to, precondition, parents, replaces_dir, len_max } => volume
                 .names
                 .rename((from, to), (precondition, *replaces_dir), *parents, *len_max)
                 .map(|change| self.changed(change)),
-            Whole::SetTime { key, mtime } => volume.names.set_time(key, *mtime).map(|change| self.changed(change)),
+            Whole::SetProperties { key, mtime, changes } => {
+                volume.names.set_kept(key, *mtime, changes).map(|change| self.changed(change))
+            }
+            Whole::SetTime { key, mtime } => {
+                volume.names.set_kept(key, Some(*mtime), &[]).map(|change| self.changed(change))
+            }
             Whole::Space { key, is_strict } => {
                 let free = self.fs.free_bytes_at(key.as_str(), *is_strict)?;
                 let quota = volume.names.quotas.usage(key)?;

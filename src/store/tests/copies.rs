@@ -9,7 +9,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 
 const NOT_ASKED: Failure = Failure::Conflict("not asked for");
 
-fn copying(from: &str, to: &str) -> Copying {
+pub(super) fn copying(from: &str, to: &str) -> Copying {
     Copying {
         from: key(from),
         to: key(to),
@@ -48,7 +48,7 @@ impl Bench {
         }
     }
 
-    fn copy(&mut self, copying: &Copying) -> Result<Placed, Failure> {
+    pub(super) fn copy(&mut self, copying: &Copying) -> Result<Placed, Failure> {
         let file = self.begin_copy(copying)?;
         while !self.step_copy(file)? {}
         self.place_copy(file, copying)

@@ -54,7 +54,7 @@ impl Bench {
             after: None,
             limit: 1000,
             bytes_max: 1 << 20,
-            digests: true,
+            details: Details { digests: true, ..Details::default() },
             hides: None,
         };
         let Outcome::Listed(listing) = self.run(op).unwrap() else { panic!("no listing") };

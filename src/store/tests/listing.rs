@@ -102,7 +102,7 @@ fn names_that_are_hidden_take_no_place_and_tell_nothing_also_after_the_end_of_a_
                 after: after.take(),
                 limit,
                 bytes_max: 1 << 20,
-                digests: false,
+                details: Details::default(),
                 hides: Some(hides.clone()),
             };
             let Ok(Outcome::Listed(listing)) = bench.run(op) else { panic!("no page") };

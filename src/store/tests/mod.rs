@@ -13,6 +13,8 @@ mod locks;
 mod mounts;
 mod names;
 #[cfg(target_os = "linux")]
+mod properties;
+#[cfg(target_os = "linux")]
 mod quota_faults;
 mod quotas;
 mod reading;
@@ -44,7 +46,7 @@ use crate::command::{Answer, Put, Whole};
 use crate::config::{Fixed, StoreConfig};
 use crate::error::Failure;
 use crate::ids::{ConnId, FileId};
-use crate::object::{Durability, ExpectedKind, Key, Listing, Meta, MissingParents, Node, Precondition};
+use crate::object::{Details, Durability, ExpectedKind, Key, Listing, Meta, MissingParents, Node, Precondition};
 use crate::order::Order;
 use crate::platform::{Completion, Op, Outcome, Permit, Source, Store};
 use crate::store::DiskStore;
@@ -219,7 +221,7 @@ impl Bench {
             after: after.map(Into::into),
             limit,
             bytes_max: 1 << 20,
-            digests: false,
+            details: Details::default(),
             hides: None,
         };
         match self.run(op)? {

@@ -322,7 +322,7 @@ fn a_large_directory_is_listed_in_pages_without_gaps() {
             after: None,
             limit: 9,
             bytes_max,
-            digests: false,
+            details: Details::default(),
             hides: None,
         };
         for (bytes_max, count) in [(0, 1), (2 * 97, 2), (1 << 20, 9)] {

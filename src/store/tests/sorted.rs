@@ -32,7 +32,7 @@ fn page(bench: &mut Bench, order: &Order, after: Option<String>, limit: usize, h
         after: after.map(Into::into),
         limit,
         bytes_max: 1 << 20,
-        digests: false,
+        details: Details::default(),
         hides,
         order: order.clone(),
     };
@@ -131,12 +131,12 @@ fn listings_that_wait_for_each_other_all_end() {
         let order = Order { by: By::Mtime, ..Order::default() };
         let conns: Vec<_> = (1..40).map(|n| ConnId::new(n, 0)).collect();
         for conn in &conns {
-            let (after, bytes_max, digests, hides) = (None, 1 << 20, false, None);
+            let (after, bytes_max, details, hides) = (None, 1 << 20, Details::default(), None);
             let (key, order, recursive) = (key("d"), order.clone(), false);
             bench.store.submit(
                 *conn,
                 None,
-                Op::List { key, recursive, after, limit: 5, bytes_max, digests, hides, order },
+                Op::List { key, recursive, after, limit: 5, bytes_max, details, hides, order },
             );
         }
         for _ in &conns {

@@ -23,7 +23,7 @@ fn page(
         after: after.map(Into::into),
         limit,
         bytes_max: 1 << 20,
-        digests: false,
+        details: Details::default(),
         hides: hides.cloned(),
     };
     match bench.run(op)? {

@@ -404,7 +404,7 @@ fn without_syncs_nothing_waits_for_a_worker() {
                     after: None,
                     limit: 1,
                     bytes_max: 1,
-                    digests: false,
+                    details: Details::default(),
                     hides: None
                 }
             )

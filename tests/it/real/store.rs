@@ -136,6 +136,10 @@ impl StillPlatform {
             Outcome::Committed(stored) => Outcome::Committed(Stored { meta: self.numbered(stored.meta), ..stored }),
             Outcome::Opened { file, meta, source } => Outcome::Opened { file, meta: self.numbered(meta), source },
             Outcome::Answered(Answer::Found(node)) => Outcome::Answered(Answer::Found(self.numbered_node(node))),
+            Outcome::Answered(Answer::Described(mut entry)) => {
+                entry.node = entry.node.map(|node| self.numbered_node(node));
+                Outcome::Answered(Answer::Described(entry))
+            }
             Outcome::Answered(Answer::TimeSet(node)) => Outcome::Answered(Answer::TimeSet(self.numbered_node(node))),
             Outcome::Listed(mut listing) => {
                 for entry in &mut listing.entries {

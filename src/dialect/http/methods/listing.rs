@@ -17,7 +17,7 @@ use crate::dialect::http::response::{ResponseMeta, field};
 use crate::dialect::http::sharing::Offer;
 use crate::dialect::protocol::{Action, Context};
 use crate::error::{CloseReason, Failure};
-use crate::object::{Entry, Key, Listing, Node};
+use crate::object::{Details, Entry, Key, Listing, Node};
 use crate::order::{By, Order};
 use crate::wire::http::accept::{self, ListingFormat};
 use crate::wire::http::head::Head;
@@ -110,7 +110,14 @@ impl List {
         let part_max =
             if self.format == ListingFormat::Page { PAGE_NAMES } else { context.limits.fixed.list_names_max };
         let (key, recursive) = (self.key.clone(), self.recursive);
-        Command::List { key, recursive, after, limit: limit.min(part_max), digests: false, order: self.order.clone() }
+        Command::List {
+            key,
+            recursive,
+            after,
+            limit: limit.min(part_max),
+            details: Details::default(),
+            order: self.order.clone(),
+        }
     }
 
     pub(crate) fn listed(
@@ -343,18 +350,18 @@ fn order(query: &Query, format: ListingFormat) -> Order {
 }
 
 /// The last of the `fitting` entries that are sent, if more follow it.
-fn last_before_more(listing: &Listing, fitting: usize) -> Option<&Entry> {
+pub(super) fn last_before_more(listing: &Listing, fitting: usize) -> Option<&Entry> {
     let last = listing.entries.get(fitting.checked_sub(1)?)?;
     (listing.more || fitting < listing.entries.len()).then_some(last)
 }
 
 /// Bytes of content in one part: head and content count against the buffers of one transfer slot.
-fn content_bytes_max(context: &Context<'_>) -> usize {
+pub(super) fn content_bytes_max(context: &Context<'_>) -> usize {
     (context.limits.fixed.chunk_bytes * context.limits.fixed.chunks_per_slot).max(REPLY_BYTES_MIN) - HEAD_BYTES_MAX
 }
 
 /// How many names of the directory are not listed, where there are such, and how many all pages have.
-fn counts(listing: &Listing, out: &mut Vec<u8>) {
+pub(super) fn counts(listing: &Listing, out: &mut Vec<u8>) {
     if listing.unlisted > 0 {
         field("Unlisted-Names", &listing.unlisted, out);
     }
@@ -369,7 +376,7 @@ fn vary(out: &mut Vec<u8>) {
 }
 
 /// Writes as many entries as fit into `bytes_max` with what is there, at least one; returns how many.
-fn write_rows(
+pub(super) fn write_rows(
     entries: &[Entry],
     bytes_max: usize,
     text: &mut String,

@@ -19,7 +19,7 @@ use crate::dialect::http::login;
 use crate::dialect::http::response::{Refusal, ResponseMeta, field};
 use crate::dialect::protocol::{Action, Context};
 use crate::error::{CloseReason, Failure};
-use crate::object::{Entry, Key, Node};
+use crate::object::{Details, Entry, Key, Node};
 use crate::order::Order;
 use crate::wire::http::archive_query::{self, FORM_LEN_MAX, Format, Query};
 use crate::wire::http::head::{Framing, Head, Method};
@@ -238,7 +238,7 @@ fn end(writer: &mut Writer, response: &ResponseMeta, context: &mut Context<'_>) 
 }
 
 fn listing(key: Key, recursive: bool, after: Option<Box<str>>, limit: usize) -> Command {
-    Command::List { key, recursive, after, limit, digests: false, order: Order::default() }
+    Command::List { key, recursive, after, limit, details: Details::default(), order: Order::default() }
 }
 
 impl Run {

@@ -168,7 +168,7 @@ impl Disk {
                 let source = self.tree.file(from).clone();
                 let copy = self.tree.file_mut(ino);
                 (copy.bytes, copy.mtime) = (source.bytes, source.mtime);
-                copy.is_executable = source.is_executable;
+                (copy.is_executable, copy.properties) = (source.is_executable, source.properties);
                 self.tree.touch(ino);
                 self.tree.file_mut(ino).sha256 = source.sha256;
                 Child::File(ino)

@@ -149,7 +149,7 @@ impl Job {
                 Op::Run(Whole::MakeDir { .. }) => 4,
                 Op::Open { .. } => 5,
                 Op::Run(Whole::Rename { .. }) => 6,
-                Op::Run(Whole::Stat { .. }) => 7,
+                Op::Run(Whole::Stat { .. } | Whole::Describe { .. }) => 7,
                 Op::Store { .. } => 8,
                 _ => 9,
             },
@@ -526,7 +526,10 @@ impl Disk {
             let there = self.tree.at(key.as_str());
             let placed = if there.is_some() { Placed::Replaced } else { Placed::New };
             if let Some(Child::File(there)) = there {
-                self.tree.file_mut(staged.ino).is_executable |= self.tree.file(there).is_executable;
+                let there = self.tree.file(there).clone();
+                let file = self.tree.file_mut(staged.ino);
+                file.is_executable |= there.is_executable;
+                file.properties = there.properties;
             }
             self.tree.rename((staged.dir, &staged.name), (dir, key.name()));
             self.tree.touch(staged.ino);

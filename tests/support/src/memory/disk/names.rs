@@ -9,6 +9,7 @@ use filewharf::object::{
 };
 use filewharf::order::{By, Order};
 use filewharf::platform::{Hides, Op, Outcome, Source};
+use filewharf::properties::{Change, Properties};
 use filewharf::upload::NAME_IS_DIR;
 use filewharf::wire::key::relative;
 
@@ -64,7 +65,14 @@ impl Disk {
                 let child = self.tree.at(key.as_str()).ok_or(refused(Failure::NotFound))?;
                 Ok(Next::Done(Outcome::Answered(Answer::Found(self.node(child)))))
             }
-            Op::List { key, recursive, after, limit, bytes_max, digests, hides, order } => {
+            Op::Run(Whole::Describe { key }) => {
+                failing(rng, faults)?;
+                let child = self.tree.at(key.as_str()).ok_or(refused(Failure::NotFound))?;
+                let entry = Entry::new(key.name(), self.node(child));
+                let entry = Entry { properties: self.properties(&key), ..entry };
+                Ok(Next::Done(Outcome::Answered(Answer::Described(Box::new(entry)))))
+            }
+            Op::List { key, recursive, after, limit, bytes_max, details, hides, order } => {
                 failing(rng, faults)?;
                 self.undamaged(&[])?;
                 if let (true, Some(after)) = (recursive, &after) {
@@ -73,10 +81,13 @@ impl Disk {
                 }
                 let asked = (after.as_deref(), limit, bytes_max, &order);
                 let mut page = self.list((&key, recursive), asked, hides.as_ref())?;
-                for entry in page.entries.iter_mut().filter(|_| !digests) {
+                for entry in page.entries.iter_mut().filter(|_| !details.digests) {
                     if let Some(Node::File(meta)) = &mut entry.node {
                         meta.sha256 = None;
                     }
+                }
+                for entry in page.entries.iter_mut().filter(|_| details.properties) {
+                    entry.properties = self.properties(&key.child(&entry.name));
                 }
                 Ok(Next::Done(Outcome::Listed(page)))
             }
@@ -105,26 +116,10 @@ impl Disk {
             Op::VerifyPassword(check) => {
                 Ok(Next::Done(Outcome::PasswordVerified(Box::new(check.run(&mut WorkMemory::default())))))
             }
-            Op::Run(Whole::SetTime { key, mtime }) => {
-                self.fit(rng, faults)?;
-                if key.is_root() {
-                    return Err(refused(Failure::Denied("the served folder itself keeps its time")));
-                }
-                let (child, _) = self.source(&key)?;
-                if let Child::File(ino) = child {
-                    let sha256 = self.tree.file(ino).sha256;
-                    self.tree.touch(ino);
-                    let file = self.tree.file_mut(ino);
-                    (file.mtime, file.sha256) = (mtime, sha256);
-                    if durable && rng.chance(faults.sync_error) {
-                        return Err(self.sync_failed(Some(ino)));
-                    }
-                    if durable {
-                        self.tree.sync_file(ino);
-                    }
-                }
-                Ok(self.owing(&[key.parent()], Outcome::Answered(Answer::TimeSet(self.node(child))), durable))
+            Op::Run(Whole::SetProperties { key, mtime, changes }) => {
+                self.set_kept(&key, (mtime, &changes), durable, rng, faults)
             }
+            Op::Run(Whole::SetTime { key, mtime }) => self.set_kept(&key, (Some(mtime), &[]), durable, rng, faults),
             Op::Run(Whole::Space { key, is_strict }) => {
                 failing(rng, faults)?;
                 match self.tree.at(key.as_str()) {
@@ -165,6 +160,44 @@ impl Disk {
             }
             other => unreachable!("{other:?} is served elsewhere"),
         }
+    }
+
+    /// Only files keep properties here.
+    fn set_kept(
+        &mut self,
+        key: &Key,
+        (mtime, changes): (Option<i64>, &[Change]),
+        durable: bool,
+        rng: &mut Rng,
+        faults: &Faults,
+    ) -> Stepping {
+        self.fit(rng, faults)?;
+        if key.is_root() {
+            return Err(refused(Failure::Denied("the served folder itself keeps its time")));
+        }
+        let (child, _) = self.source(key)?;
+        if let Child::File(ino) = child
+            && (mtime.is_some() || !changes.is_empty())
+        {
+            let file = self.tree.file(ino);
+            let (sha256, properties) = (file.sha256, file.properties.changed(changes));
+            let properties = properties.ok_or(refused(Failure::NoSpace))?;
+            self.tree.touch(ino);
+            let file = self.tree.file_mut(ino);
+            (file.mtime, file.sha256, file.properties) = (mtime.unwrap_or(file.mtime), sha256, properties);
+            if durable && rng.chance(faults.sync_error) {
+                return Err(self.sync_failed(Some(ino)));
+            }
+            if durable {
+                self.tree.sync_file(ino);
+            }
+        }
+        Ok(self.owing(&[key.parent()], Outcome::Answered(Answer::TimeSet(self.node(child))), durable))
+    }
+
+    fn properties(&self, key: &Key) -> Option<Properties> {
+        let Some(Child::File(ino)) = self.tree.at(key.as_str()) else { return None };
+        Some(self.tree.file(ino).properties.clone()).filter(|properties| !properties.bytes().is_empty())
     }
 
     /// The file that an upload announced, if it has the name already; made durable before that is said.

@@ -8,6 +8,8 @@
 
 use std::collections::BTreeMap;
 
+use filewharf::properties::Properties;
+
 use crate::memory::STARTED_S;
 use crate::memory::rng::Rng;
 
@@ -40,6 +42,7 @@ pub struct File {
     /// Kept with this version.
     pub sha256: Option<[u8; 32]>,
     pub is_executable: bool,
+    pub properties: Properties,
 }
 
 type Names = BTreeMap<Box<str>, Child>;

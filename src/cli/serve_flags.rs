@@ -207,6 +207,11 @@ const OPTIONS: &[Flag<Args>] = &[
          download, and send the index.html of a folder in place of its names: only if you trust everyone who can upload",
     ),
     Flag::new(
+        "no-webdav",
+        Switch(|args| args.http.push(("no-webdav".to_owned(), String::new()))),
+        "Do not let clients mount the folder by WebDAV; then DELETE removes a folder with content only with Depth: infinity",
+    ),
+    Flag::new(
         "cors",
         Text("ORIGIN", |args, text| args.http("cors", text)),
         "Let pages of this site, https://HOST, or of every site, *, use this server (CORS)",

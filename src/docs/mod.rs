@@ -18,3 +18,4 @@ page!(legacy, "legacy.md");
 page!(line, "line.md");
 page!(memory, "memory.md");
 page!(operations, "operations.md");
+page!(webdav, "webdav.md");

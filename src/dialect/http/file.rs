@@ -225,6 +225,12 @@ impl File {
     /// A directory is redirected to its name with a `/` at the end: links in its page are relative to that.
     pub(crate) fn failed(&self, failure: Failure, response: &ResponseMeta, context: &mut Context<'_>) -> Action {
         let Failure::Conflict(_) = failure else { return response.refuse(failure, Some(&self.key), context) };
+        if response.head_only && response.offers_webdav {
+            // Clients of WebDAV ask whether a directory is there, and do not follow redirections.
+            response.head(200, context);
+            context.out.extend_from_slice(b"Content-Type: text/html; charset=utf-8\r\nCache-Control: no-cache\r\n\r\n");
+            return response.next_action();
+        }
         // Relative to the target: a proxy in front of this server may have removed a prefix of the path.
         let mut location = format!("{}/", target::component(self.key.name()));
         if let Some(query) = &self.query {

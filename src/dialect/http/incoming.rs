@@ -122,6 +122,42 @@ impl Incoming {
     }
 }
 
+/// The body that is gathered after its head.
+#[cfg(any(feature = "archives", feature = "webdav"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gathers {
+    Nothing,
+    #[cfg(feature = "archives")]
+    Form,
+    #[cfg(feature = "webdav")]
+    Xml,
+}
+
+/// True if the head announces neither a body nor an expectation.
+pub(super) fn is_bodyless(head: &Head<'_>) -> bool {
+    (head.framing, head.expect) == (Framing::None, Expect::None)
+}
+
+/// Most bytes of a chunked body without content that are waited for.
+const EMPTY_BODY_LEN_MAX: usize = 256;
+
+/// What follows a head that announces a chunked body where none is expected. HAProxy sends such requests for clients that
+/// end them by an empty frame of HTTP/2.
+pub(super) enum EmptyBody {
+    Complete(usize),
+    Incomplete,
+    NotEmpty,
+}
+
+/// `room`: bytes after a head that are held at most.
+pub(super) fn empty_chunked(after: &[u8], room: usize) -> EmptyBody {
+    match Chunked::default().step(after, 1) {
+        Ok(BodyPart { skip, payload: 0, then: Then::End }) => EmptyBody::Complete(skip),
+        Ok(BodyPart { payload: 0, .. }) if after.len() < EMPTY_BODY_LEN_MAX.min(room) => EmptyBody::Incomplete,
+        _ => EmptyBody::NotEmpty,
+    }
+}
+
 /// Coded content would be served as if it were the file itself (RFC 9110 §15.5.16).
 pub(super) fn check_coding(head: &Head<'_>) -> Result<(), Refusal<'static>> {
     if head.fields.content_encoding.lines().iter().all(|coding| coding.eq_ignore_ascii_case("identity")) {

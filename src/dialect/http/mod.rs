@@ -44,17 +44,20 @@ use crate::command::Answer;
 use crate::dialect::protocol::{Action, BodyPart, Context, Finish, Phase, Protocol};
 use crate::dialect::spec::{Dialect, OptionError, Options, Secret, Traits};
 use crate::error::{CloseReason, Failure};
-use crate::wire::body::Then;
 #[cfg(feature = "archives")]
 use crate::wire::http::archive_query::FORM_LEN_MAX;
-use crate::wire::http::chunked::Chunked;
 use crate::wire::http::forwarded;
 use crate::wire::http::head::{self, Expect, Framing, Head, HeadError, Sender};
 use file::File;
 use handler::Exchange;
 use head_cache::HeadCache;
+#[cfg(any(feature = "archives", feature = "webdav"))]
+use incoming::Gathers;
+use incoming::{EmptyBody, empty_chunked, is_bodyless};
 #[cfg(feature = "archives")]
 use methods::archive::{self, Archive, places::Archives};
+#[cfg(feature = "webdav")]
+use methods::dav::{self, body::Body};
 use methods::get::Get;
 pub use methods::listing::REPLY_BYTES_MIN;
 use mount::{Elsewhere, Mount};
@@ -107,6 +110,7 @@ impl Dialect for Listener {
             "serve-html",
             "cors=ORIGIN",
             "allow-host=NAME",
+            "no-webdav",
             "trust=NETWORK,…",
             "remote-user",
             "path-prefix=PATH",
@@ -142,9 +146,8 @@ pub struct Http {
     scanned: u32,
     /// The request had no body, and asked to close the connection (RFC 9112 §9.6): nothing more will come.
     is_last_request: bool,
-    /// A form is gathered after its head.
-    #[cfg(feature = "archives")]
-    gathers_form: bool,
+    #[cfg(any(feature = "archives", feature = "webdav"))]
+    gathers: Gathers,
     /// One of a plain file may be shared with the head cache and other connections; it is copied when it changes.
     exchange: Option<Arc<Exchange>>,
 }
@@ -155,8 +158,8 @@ impl Http {
             listener,
             scanned: 0,
             is_last_request: false,
-            #[cfg(feature = "archives")]
-            gathers_form: false,
+            #[cfg(any(feature = "archives", feature = "webdav"))]
+            gathers: Gathers::Nothing,
             exchange: None,
         }
     }
@@ -164,7 +167,7 @@ impl Http {
     /// Bytes after a head that must be seen together with it.
     #[cfg(feature = "archives")]
     pub(super) const fn form_len_max(&self) -> usize {
-        if self.gathers_form { FORM_LEN_MAX } else { 0 }
+        if let Gathers::Form = self.gathers { FORM_LEN_MAX } else { 0 }
     }
 
     #[cfg(not(feature = "archives"))]
@@ -199,14 +202,9 @@ impl Http {
         match head::parse_found(bytes, sender) {
             Ok(mut head) if head.framing == Framing::Chunked && head.method.is_without_body() => {
                 let mut len = bytes.len();
-                match empty_chunked(after) {
+                match empty_chunked(after, context.limits.fixed.head_len_max.saturating_sub(len)) {
                     // A client that waits for permission to send gets its answer at once.
-                    EmptyBody::Incomplete
-                        if head.expect == Expect::None
-                            && bytes.len() + after.len() < context.limits.fixed.head_len_max =>
-                    {
-                        return Ok((0, Action::More));
-                    }
+                    EmptyBody::Incomplete if head.expect == Expect::None => return Ok((0, Action::More)),
                     EmptyBody::Complete(body_len) => {
                         head.framing = Framing::None;
                         len += body_len;
@@ -214,18 +212,22 @@ impl Http {
                     EmptyBody::Incomplete | EmptyBody::NotEmpty => {}
                 }
                 // Not to be cached: the head alone is not the request.
-                self.begin(&mut head, len, context)
+                self.begin(&mut head, len, Content::Apart, context)
             }
             #[cfg(feature = "archives")]
             Ok(head) if archive::form_len(&head).is_some() => self.begin_form(head, bytes.len(), after, context),
+            #[cfg(feature = "webdav")]
+            Ok(head) if dav::concerns(&head, &self.listener.policy) => {
+                self.begin_dav(head, bytes.len(), after, context)
+            }
             Ok(mut head) => {
-                let decided = self.begin(&mut head, bytes.len(), context)?;
+                let decided = self.begin(&mut head, bytes.len(), Content::Apart, context)?;
                 self.cache(&head, bytes, context);
                 Ok(decided)
             }
             Err(error) => {
                 let as_http_1_1 = head::as_http_1_1(bytes).ok_or(error)?;
-                self.begin(&mut head::parse_found(&as_http_1_1, sender)?, bytes.len(), context)
+                self.begin(&mut head::parse_found(&as_http_1_1, sender)?, bytes.len(), Content::Apart, context)
             }
         }
     }
@@ -235,20 +237,24 @@ impl Http {
         &mut self,
         head: &mut Head<'_>,
         len: usize,
+        content: Content,
         context: &mut Context<'_>,
     ) -> Result<(usize, Action), HeadError> {
         let mount = mount::take_off(&self.listener.policy.prefix, head);
         let response = ResponseMeta::new(head, &self.listener.policy);
-        if mount != Mount::Inside {
-            let exchange = Exchange::new(response, Elsewhere::new(head, mount));
-            return self.begin_exchange(head, exchange, len, context);
-        }
-        #[cfg(feature = "archives")]
-        if archive::concerns(head) {
-            let exchange = Exchange::new(response, Archive::new(head, None, &self.listener.archives));
-            return self.begin_exchange(head, exchange, len, context);
-        }
-        self.begin_exchange(head, methods::exchange(head, response), len, context)
+        let exchange = match content {
+            _ if mount != Mount::Inside => Exchange::new(response, Elsewhere::new(head, mount)),
+            #[cfg(feature = "archives")]
+            Content::Form(form) => Exchange::new(response, Archive::new(head, Some(&form), &self.listener.archives)),
+            #[cfg(feature = "webdav")]
+            Content::Xml(body) => dav::exchange(head, body, response),
+            #[cfg(feature = "archives")]
+            Content::Apart if archive::concerns(head) => {
+                Exchange::new(response, Archive::new(head, None, &self.listener.archives))
+            }
+            Content::Apart => methods::exchange(head, response),
+        };
+        self.begin_exchange(head, exchange, len, context)
     }
 
     /// Begins a request with a form, once all of that is there.
@@ -257,26 +263,43 @@ impl Http {
         &mut self,
         mut head: Head<'_>,
         head_len: usize,
-        rest: &[u8],
+        after: &[u8],
         context: &mut Context<'_>,
     ) -> Result<(usize, Action), HeadError> {
-        let len = archive::form_len(&head).unwrap_or(0);
-        let Some(form) = rest.get(..len) else {
-            if head.expect == Expect::Continue && !std::mem::replace(&mut self.gathers_form, true) {
-                context.out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
-            }
-            self.gathers_form = true;
-            return Ok((0, Action::More));
+        let Some(form) = after.get(..archive::form_len(&head).unwrap_or(0)) else {
+            return Ok(self.gather(Gathers::Form, &head, context));
         };
-        self.gathers_form = false;
+        self.gathers = Gathers::Nothing;
         (head.framing, head.expect) = (Framing::None, Expect::None);
-        if mount::take_off(&self.listener.policy.prefix, &mut head) != Mount::Inside {
-            return self.begin(&mut head, head_len + len, context);
-        }
         let form = str::from_utf8(form).map_err(|_| HeadError::BadRequest("the form is not UTF-8"))?;
-        let response = ResponseMeta::new(&head, &self.listener.policy);
-        let exchange = Exchange::new(response, Archive::new(&head, Some(form), &self.listener.archives));
-        self.begin_exchange(&head, exchange, head_len + len, context)
+        self.begin(&mut head, head_len + form.len(), Content::Form(form.to_owned()), context)
+    }
+
+    /// Begins a request of WebDAV, once all of its body is there.
+    #[cfg(feature = "webdav")]
+    fn begin_dav(
+        &mut self,
+        mut head: Head<'_>,
+        head_len: usize,
+        after: &[u8],
+        context: &mut Context<'_>,
+    ) -> Result<(usize, Action), HeadError> {
+        let room = context.limits.fixed.head_len_max.saturating_sub(head_len);
+        let Some((len, body)) = Body::gather(&mut head, after, room)? else {
+            return Ok(self.gather(Gathers::Xml, &head, context));
+        };
+        self.gathers = Gathers::Nothing;
+        self.begin(&mut head, head_len + len, Content::Xml(body), context)
+    }
+
+    /// Waits for more of the body. A client that asks may send it.
+    #[cfg(any(feature = "archives", feature = "webdav"))]
+    fn gather(&mut self, what: Gathers, head: &Head<'_>, context: &mut Context<'_>) -> (usize, Action) {
+        if head.expect == Expect::Continue && self.gathers == Gathers::Nothing {
+            context.out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+        }
+        self.gathers = what;
+        (0, Action::More)
     }
 
     fn begin_exchange(
@@ -287,9 +310,8 @@ impl Http {
         context: &mut Context<'_>,
     ) -> Result<(usize, Action), HeadError> {
         self.identify(head, context)?;
-        let policy = &self.listener.policy;
         let action = match Arc::get_mut(&mut exchange) {
-            Some(exchange) => gate::begin(head, policy, exchange, context),
+            Some(exchange) => gate::begin(head, &self.listener.policy, exchange, context),
             None => Action::Reset(CloseReason::Internal),
         };
         if let Action::Verify(_) = action {
@@ -375,28 +397,14 @@ impl Http {
     }
 }
 
-/// Most bytes of a chunked body without content that are waited for.
-const EMPTY_BODY_LEN_MAX: usize = 256;
-
-/// What follows a head that announces a chunked body where none is expected. HAProxy sends such requests for clients that
-/// end them by an empty frame of HTTP/2.
-enum EmptyBody {
-    Complete(usize),
-    Incomplete,
-    NotEmpty,
-}
-
-fn empty_chunked(after: &[u8]) -> EmptyBody {
-    match Chunked::default().step(after, 1) {
-        Ok(BodyPart { skip, payload: 0, then: Then::End }) => EmptyBody::Complete(skip),
-        Ok(BodyPart { payload: 0, .. }) if after.len() < EMPTY_BODY_LEN_MAX => EmptyBody::Incomplete,
-        _ => EmptyBody::NotEmpty,
-    }
-}
-
-/// True if the head announces neither a body nor an expectation.
-fn is_bodyless(head: &Head<'_>) -> bool {
-    (head.framing, head.expect) == (Framing::None, Expect::None)
+/// The body of a request, where it was found together with the head.
+enum Content {
+    /// It follows, if there is one.
+    Apart,
+    #[cfg(feature = "archives")]
+    Form(String),
+    #[cfg(feature = "webdav")]
+    Xml(Body),
 }
 
 impl Protocol for Http {

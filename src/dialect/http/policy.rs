@@ -20,6 +20,7 @@ pub(super) struct Policy {
     /// Under which a proxy passes the server on: begins with `/` and ends without, or is empty.
     pub(super) prefix: Box<str>,
     refuses_passwords: bool,
+    refuses_webdav: bool,
 }
 
 /// Which pages of other sites may use this server from a browser (CORS, the Fetch standard).
@@ -58,6 +59,11 @@ impl Policy {
         self.refuses_passwords
     }
 
+    /// True if directories can be mounted (RFC 4918), where this build can.
+    pub(super) const fn offers_webdav(&self) -> bool {
+        cfg!(feature = "webdav") && !self.refuses_webdav
+    }
+
     /// True if requests for this host, perhaps with a port, are answered here. Browsers always send one.
     pub(super) fn answers_for(&self, host: Option<&str>) -> bool {
         let Some(host) = host.filter(|_| self.hosts.is_checked) else { return true };
@@ -76,7 +82,7 @@ impl Policy {
     }
 
     /// Reads `serve-html`, `cors=ORIGIN` (an origin, or `*`), `allow-host=NAME` (a name, or `*`),
-    /// `trust=NETWORK,…`, `remote-user` and `path-prefix=PATH`.
+    /// `trust=NETWORK,…`, `remote-user`, `path-prefix=PATH` and `no-webdav`.
     pub(super) fn new(options: &Options) -> Result<Self, OptionError> {
         let mut policy = Self::default();
         for (name, value) in options {
@@ -97,6 +103,7 @@ impl Policy {
                     policy.prefix = checked_prefix(path).map_err(refused)?;
                 }
                 ("remote-user", "") => policy.trusts_users = true,
+                ("no-webdav", "") => policy.refuses_webdav = true,
                 (name, value) => return Err(OptionError::invalid(name, value, "takes no value")),
             }
         }

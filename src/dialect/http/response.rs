@@ -17,7 +17,7 @@ use crate::wire::status;
 /// Capacity reserved for a head, so that it is allocated in one piece.
 const HEAD_BYTES: usize = 512;
 /// What a permitted page of another site may read, beside what every page may: clients of tus are such pages.
-const EXPOSED: &str = "Accept-Patch, Accept-Ranges, Content-Disposition, Content-Range, ETag, Link, Location, Repr-Digest, Retry-After, \
+const EXPOSED: &str = "Accept-Patch, Accept-Ranges, Content-Disposition, Content-Range, DAV, ETag, Link, Location, Repr-Digest, Retry-After, \
     Tus-Checksum-Algorithm, Tus-Extension, Tus-Max-Size, Tus-Resumable, Tus-Version, Unlisted-Names, \
     Upload-Complete, \
     Upload-Concat, Upload-Defer-Length, Upload-Expires, Upload-Length, Upload-Limit, Upload-Metadata, Upload-Offset, X-OC-MTime";
@@ -42,6 +42,8 @@ pub(super) struct ResponseMeta {
     pub(super) head_only: bool,
     /// Active content is not confined to a download: see [`Policy::serve_active`].
     pub(super) serve_active: bool,
+    /// Directories can be mounted: see [`Policy::offers_webdav`].
+    pub(super) offers_webdav: bool,
     cors: Cors,
     /// Where a browser is shown a page in place of one line of text.
     #[cfg(feature = "page")]
@@ -79,6 +81,7 @@ impl Default for ResponseMeta {
             keep_alive: false,
             head_only: false,
             serve_active: false,
+            offers_webdav: false,
             cors: Cors::Off,
             #[cfg(feature = "page")]
             place: None,
@@ -93,6 +96,7 @@ impl ResponseMeta {
             keep_alive: head.keep_alive,
             head_only: head.method == Method::Head,
             serve_active: policy.serve_active,
+            offers_webdav: policy.offers_webdav(),
             cors: Cors::new(&head.fields, policy),
             #[cfg(feature = "page")]
             place: Place::of(head, &policy.prefix),

@@ -50,7 +50,7 @@ fn rig_with(kind: Kind, allows: &str, limits: Limits) -> Rig {
     Rig::speaking(Listening::new(kind, &[], 0).expect("no options"), Mode::PLAIN, limits, access)
 }
 
-fn rig(kind: Kind, allows: &str) -> Rig {
+pub(crate) fn rig(kind: Kind, allows: &str) -> Rig {
     rig_with(kind, allows, Limits::default())
 }
 
@@ -69,7 +69,7 @@ fn line(rig: &mut Rig, name: &str, request: &str) -> (String, String) {
 }
 
 /// One request over HTTP, by this caller, with more lines of the head; the status and all that was heard.
-fn http(rig: &mut Rig, name: &str, request: &str, fields: &str, body: &str) -> (u16, String) {
+pub(crate) fn http(rig: &mut Rig, name: &str, request: &str, fields: &str, body: &str) -> (u16, String) {
     let peer = rig.connect();
     let proof = if name.is_empty() { String::new() } else { format!("Authorization: Bearer {name}{TOKEN}\r\n") };
     rig.send(&peer, format!("{request} HTTP/1.1\r\nHost: x\r\n{proof}{fields}\r\n{body}").as_bytes());

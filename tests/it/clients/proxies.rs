@@ -278,7 +278,10 @@ fn a_posted_form_is_refused_so_that_clients_see_it() {
             let arguments = [&["--data-binary", "@form", "-D", "head"], more, &[&*url]].concat();
             assert_eq!(bench.curl(&arguments).0, 405, "{len} {more:?}");
             let head = fs::read_to_string(bench.here("head")).expect("a head");
-            assert!(head.contains("\r\nAllow: GET, HEAD, PUT, DELETE, MKCOL, COPY, MOVE, OPTIONS\r\n"), "{head}");
+            assert!(
+                head.contains("\r\nAllow: GET, HEAD, PUT, DELETE, MKCOL, COPY, MOVE, PROPFIND, PROPPATCH, OPTIONS\r\n"),
+                "{head}"
+            );
         }
         // 8: the server issued an error response.
         assert_eq!(bench.run("wget", &["-q", "-t1", "--post-file=form", "-O", "-", &url]).0, 8, "{len}");

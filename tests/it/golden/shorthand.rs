@@ -19,7 +19,10 @@
 //! {replaced 2}        {204}{version 2}{end}
 //! {allow}             Allow, with the methods for files
 //! {methods}           what Allow of OPTIONS lists
-//! {offered}           what OPTIONS says of uploads that can be resumed
+//! {dav}               what OPTIONS says of WebDAV
+//! {resumed}           what it says of uploads that can be resumed
+//! {offered}           both
+//! {multistatus TEXT}  type, nosniff, length, the end of the head, and TEXT as the responses in a body of XML
 //! {tus}               Tus-Resumable
 //! {limit}             Upload-Limit
 //! {problem TYPE|TITLE|MORE}  type, nosniff, length, the end of the head, and the problem in JSON
@@ -32,9 +35,10 @@ use filewharf::wire::status;
 
 const DATE: &str = "Tue, 14 Nov 2023 22:13:20 GMT";
 
-const EXPOSED: &str = "Access-Control-Expose-Headers: Accept-Patch, Accept-Ranges, Content-Disposition, Content-Range, ETag, Link, Location, Repr-Digest, Retry-After, \
+const EXPOSED: &str = "Access-Control-Expose-Headers: Accept-Patch, Accept-Ranges, Content-Disposition, Content-Range, DAV, ETag, Link, Location, Repr-Digest, Retry-After, \
     Tus-Checksum-Algorithm, Tus-Extension, Tus-Max-Size, Tus-Resumable, Tus-Version, Unlisted-Names, Upload-Complete, \
     Upload-Concat, Upload-Defer-Length, Upload-Expires, Upload-Length, Upload-Limit, Upload-Metadata, Upload-Offset, X-OC-MTime\\r\\n";
+const DAV: &str = "DAV: 1\\r\\nMS-Author-Via: DAV\\r\\n";
 const OFFERED: &str = "Tus-Resumable: 1.0.0\\r\\nTus-Version: 1.0.0\\r\\nTus-Max-Size: 1000\\r\\n\
      Tus-Extension: creation,creation-with-upload,creation-defer-length,termination,checksum,expiration,concatenation\\r\\n\
      Tus-Checksum-Algorithm: sha1,sha256\\r\\n\
@@ -92,10 +96,22 @@ fn one(inside: &str) -> Option<String> {
             let (version, name) = value.split_once(' ')?;
             expand(&format!("{{201}}Location: {name}\\r\\n{{version {version}}}{{length 0}}"))
         }
-        "allow" => "Allow: GET, HEAD, PUT, DELETE, MKCOL, COPY, MOVE, OPTIONS\\r\\n".to_owned(),
-        "methods" => "GET, HEAD, PUT, POST, PATCH, DELETE, MKCOL, COPY, MOVE, OPTIONS".to_owned(),
-        "offered" => OFFERED.to_owned(),
+        "allow" => "Allow: GET, HEAD, PUT, DELETE, MKCOL, COPY, MOVE, PROPFIND, PROPPATCH, OPTIONS\\r\\n".to_owned(),
+        "methods" => "GET, HEAD, PUT, POST, PATCH, DELETE, MKCOL, COPY, MOVE, PROPFIND, PROPPATCH, OPTIONS".to_owned(),
+        "dav" => DAV.to_owned(),
+        "resumed" => OFFERED.to_owned(),
+        "offered" => format!("{DAV}{OFFERED}"),
         "limit" => "Upload-Limit: max-size=1000, max-age=86400\\r\\n".to_owned(),
+        "multistatus" => {
+            let text = format!(
+                "<?xml version=\"1.0\" encoding=\"utf-8\"?>\\n<D:multistatus xmlns:D=\"DAV:\">\\n{value}</D:multistatus>\\n"
+            );
+            let len = super::unescape(&text).len();
+            format!(
+                "Content-Type: application/xml; charset=utf-8\\r\\nX-Content-Type-Options: nosniff\\r\\n\
+                 Content-Length: {len}\\r\\n\\r\\n{text}"
+            )
+        }
         "problem" => problem(value)?,
         "tus" => "Tus-Resumable: 1.0.0\\r\\n".to_owned(),
         "upload" => format!("{:032x}", value.parse::<u32>().ok()?),

@@ -1,5 +1,5 @@
 //! HTTP in virtual time: `sections` of the RFCs as one table of requests and replies, `responses` that need more than a
-//! row, `listings`, directories as one file (`archives`), requests of pages of other sites (`cross_site`), their forms (`forms`), and a server that a
+//! row, `listings`, directories as one file (`archives`), what mounts them (`webdav`), requests of pages of other sites (`cross_site`), their forms (`forms`), and a server that a
 //! proxy passes on under a path (`prefix`). Programs that speak HTTP are in `clients`.
 
 #[cfg(feature = "archives")]
@@ -10,6 +10,8 @@ mod listings;
 mod prefix;
 mod responses;
 mod sections;
+#[cfg(feature = "webdav")]
+mod webdav;
 
 use filewharf::access::Access;
 use filewharf::config::Limits;

@@ -98,7 +98,6 @@ fn head_has_the_fields_of_get_and_no_content() {
         ("/f", ""),
         ("/d/x.html", ""),
         ("/none", ""),
-        ("/d", ""),
         ("/", ""),
         ("/", "Accept: application/json\r\n"),
         ("/f", "If-None-Match: *\r\n"),

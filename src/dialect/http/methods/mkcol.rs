@@ -53,7 +53,7 @@ impl Handler for MkCol {
         let refusal = match failure {
             Failure::PreconditionFailed => {
                 let failure = Failure::Conflict("something has that name");
-                Refusal { status: 405, failure, field: Some(options::allow(context)) }
+                Refusal { status: 405, failure, field: Some(options::allow(response, context)) }
             }
             failure => failure.into(),
         };

@@ -3,6 +3,8 @@
 
 #[cfg(feature = "archives")]
 pub(super) mod archive;
+#[cfg(feature = "webdav")]
+pub(super) mod dav;
 pub(super) mod delete;
 #[cfg(feature = "page")]
 pub(super) mod form;
@@ -49,6 +51,6 @@ pub(super) fn exchange(head: &Head<'_>, response: ResponseMeta) -> Arc<Exchange>
         #[cfg(feature = "page")]
         Method::Post if form::concerns(head) => Exchange::new(response, form::Form::new(head)),
         Method::Post => Exchange::new(response, Post::new(head)),
-        Method::Other(_) => Exchange::new(response, Unoffered::new(head)),
+        Method::PropFind | Method::PropPatch | Method::Other(_) => Exchange::new(response, Unoffered::new(head)),
     }
 }

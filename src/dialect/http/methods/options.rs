@@ -1,5 +1,7 @@
 //! OPTIONS, also the preflight requests of browsers; and the methods that are offered.
 
+use std::fmt::Display;
+
 use crate::dialect::http::handler::Handler;
 use crate::dialect::http::methods::resumable;
 use crate::dialect::http::response::{Field, Refusal, ResponseMeta, field};
@@ -11,9 +13,14 @@ use crate::wire::http::head::Head;
 const PREFLIGHT_AGE_S: u32 = 600;
 
 /// The methods offered for files (RFC 9110 §10.2.1).
-pub(super) fn allow(context: &Context<'_>) -> Field<'static> {
-    let is_read_only = context.access.is_read_only();
-    ("Allow", if is_read_only { &"GET, HEAD, OPTIONS" } else { &"GET, HEAD, PUT, DELETE, MKCOL, COPY, MOVE, OPTIONS" })
+pub(super) fn allow(response: &ResponseMeta, context: &Context<'_>) -> Field<'static> {
+    let methods: &'static dyn Display = match (context.access.is_read_only(), response.offers_webdav) {
+        (true, false) => &"GET, HEAD, OPTIONS",
+        (true, true) => &"GET, HEAD, PROPFIND, OPTIONS",
+        (false, false) => &"GET, HEAD, PUT, DELETE, MKCOL, COPY, MOVE, OPTIONS",
+        (false, true) => &"GET, HEAD, PUT, DELETE, MKCOL, COPY, MOVE, PROPFIND, PROPPATCH, OPTIONS",
+    };
+    ("Allow", methods)
 }
 
 #[derive(Debug)]
@@ -28,9 +35,20 @@ impl Handler for Options {
     ) -> Result<Option<Action>, Failure> {
         response.head(204, context);
         // POST and PATCH make and continue uploads that can be resumed.
-        let all: Field<'_> = ("Allow", &"GET, HEAD, PUT, POST, PATCH, DELETE, MKCOL, COPY, MOVE, OPTIONS");
-        let (name, methods) = if context.access.is_read_only() { allow(context) } else { all };
+        let (name, methods) = match (context.access.is_read_only(), response.offers_webdav) {
+            (true, _) => allow(response, context),
+            (false, false) => {
+                ("Allow", &"GET, HEAD, PUT, POST, PATCH, DELETE, MKCOL, COPY, MOVE, OPTIONS" as &dyn Display)
+            }
+            (false, true) => {
+                ("Allow", &"GET, HEAD, PUT, POST, PATCH, DELETE, MKCOL, COPY, MOVE, PROPFIND, PROPPATCH, OPTIONS" as _)
+            }
+        };
         field(name, methods, context.out);
+        if response.offers_webdav {
+            // Office takes the second for the sign that it may write.
+            context.out.extend_from_slice(b"DAV: 1\r\nMS-Author-Via: DAV\r\n");
+        }
         if !context.access.is_read_only() {
             resumable::announce(context.limits, context.out);
         }

@@ -31,7 +31,11 @@ impl Handler for Post {
         }
         let words =
             "a form with files is multipart/form-data and goes to a folder; to store one file, PUT it (curl -T FILE)";
-        Err(Refusal { status: 405, failure: Failure::NotImplemented(words), field: Some(options::allow(context)) })
+        Err(Refusal {
+            status: 405,
+            failure: Failure::NotImplemented(words),
+            field: Some(options::allow(response, context)),
+        })
     }
 
     fn incoming(&mut self) -> Option<&mut Incoming> {

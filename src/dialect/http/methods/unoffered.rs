@@ -22,13 +22,13 @@ impl Handler for Unoffered {
     fn command(
         &mut self,
         head: &Head<'_>,
-        _response: &mut ResponseMeta,
+        response: &mut ResponseMeta,
         context: &mut Context<'_>,
     ) -> Result<Action, Refusal<'static>> {
-        let known = ["PATCH", "TRACE", "PROPFIND", "PROPPATCH", "LOCK"];
+        let known = ["PATCH", "TRACE", "LOCK"];
         let (status, field) = match head.method {
-            Method::Other(name) if known.contains(&name) => (405, Some(options::allow(context))),
-            _ => (501, None),
+            Method::Other(name) if !known.contains(&name) => (501, None),
+            _ => (405, Some(options::allow(response, context))),
         };
         Err(Refusal { status, failure: Failure::NotImplemented("this method is not offered"), field })
     }

@@ -48,6 +48,8 @@ pub enum Method<'a> {
     Move,
     Options,
     Post,
+    PropFind,
+    PropPatch,
     Put,
     Other(&'a str),
 }
@@ -64,6 +66,8 @@ impl<'a> Method<'a> {
             "MOVE" => Self::Move,
             "OPTIONS" => Self::Options,
             "POST" => Self::Post,
+            "PROPFIND" => Self::PropFind,
+            "PROPPATCH" => Self::PropPatch,
             "PUT" => Self::Put,
             other => Self::Other(other),
         }

@@ -231,7 +231,7 @@ fn methods_differ_by_case() {
         ("DELETE", Method::Delete),
         ("OPTIONS", Method::Options),
         ("get", Method::Other("get")),
-        ("PROPFIND", Method::Other("PROPFIND")),
+        ("PROPFIND", Method::PropFind),
         ("M-SEARCH", Method::Other("M-SEARCH")),
     ] {
         let text = format!("{name} / HTTP/1.1\r\nHost: h\r\n\r\n");

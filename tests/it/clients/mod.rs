@@ -13,3 +13,5 @@ mod resumable;
 mod shells;
 mod tls;
 mod trusted_proxies;
+#[cfg(feature = "webdav")]
+mod webdav;

@@ -1,0 +1,81 @@
+//! WebDAV: the conformance tests of litmus, and programs that copy and mount.
+
+use std::fs;
+use std::process::Command;
+
+use super::http::Bench;
+use support::client::content;
+
+/// Runs a client and returns what it said; it must end well.
+#[track_caller]
+fn said(bench: &Bench, program: &str, arguments: &[&str]) -> String {
+    let (code, out) = bench.run(program, arguments);
+    let out = String::from_utf8_lossy(&out).into_owned();
+    assert_eq!(code, 0, "{program} {arguments:?}: {out}");
+    out
+}
+
+#[test]
+#[ignore = "needs litmus"]
+fn litmus_passes_and_skips_nothing() {
+    for options in [&[][..], &["--token-file", "TOKEN"]] {
+        let bench = Bench::new(options);
+        let mut arguments = vec!["-k".to_owned(), bench.url("/")];
+        if !options.is_empty() {
+            arguments.extend(["anna".to_owned(), "s3cret".to_owned()]);
+        }
+        let groups = ["basic", "copymove", "props", "http"];
+        let (_, out) = Command::new("timeout")
+            .args(["300", "litmus"])
+            .args(&arguments)
+            .env("TESTS", groups.join(" "))
+            .current_dir(bench.here("."))
+            .output()
+            .map(|output| (output.status, String::from_utf8_lossy(&output.stdout).into_owned()))
+            .expect("timeout can be run");
+        for (group, tests) in groups.into_iter().zip([16, 13, 30, 4]) {
+            let summary = format!("<- summary for `{group}': of {tests} tests run: {tests} passed, 0 failed. 100.0%");
+            assert!(out.contains(&summary) && !out.contains("SKIPPED"), "{summary} not in:\n{out}");
+        }
+        bench.server.end();
+    }
+}
+
+#[test]
+#[ignore = "needs rclone"]
+fn rclone_copies_checks_and_purges() {
+    let bench = Bench::new(&[]);
+    for (path, len) in [("a.txt", 5), ("sub/deep/zero", 0), ("sub/ü näme &<1>", 300_000), ("big", 3_000_000)] {
+        let path = bench.here("from").join(path);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("folders");
+        fs::write(path, content(len as u64, len)).expect("a file");
+    }
+    for vendor in ["other", "owncloud"] {
+        let remote = format!(":webdav,url='{}',vendor={vendor}:dir", bench.url("/"));
+        said(&bench, "rclone", &["copy", "from", &remote]);
+        said(&bench, "rclone", &["check", "--download", "from", &remote]);
+        assert!(said(&bench, "rclone", &["lsf", "-R", &remote]).contains("sub/ü näme &<1>\n"));
+        said(&bench, "rclone", &["moveto", &format!("{remote}/big"), &format!("{remote}/sub/big2")]);
+        assert_eq!(fs::metadata(bench.served("dir/sub/big2")).expect("moved").len(), 3_000_000);
+        said(&bench, "rclone", &["purge", &remote]);
+        assert!(!bench.served("dir").exists());
+    }
+    bench.server.end();
+}
+
+#[test]
+#[ignore = "needs cadaver"]
+fn cadaver_uploads_moves_and_removes() {
+    let bench = Bench::new(&[]);
+    fs::write(bench.here("f"), b"hello").expect("a file");
+    let script =
+        "mkcol d\nput f d/g\nmove d/g d/h\npropset d/h color blue\npropget d/h color\nls d\nget d/h back\nquit\n";
+    fs::write(bench.here("script"), script).expect("a file");
+    let url = bench.url("/");
+    let out = said(&bench, "sh", &["-c", &format!("cadaver {url} <script")]);
+    assert!(!out.contains("failed") && out.contains("Value of color is: blue"), "{out}");
+    assert_eq!(fs::read(bench.here("back")).expect("fetched"), b"hello");
+    let out = said(&bench, "sh", &["-c", &format!("printf 'rmcol d\\nquit\\n' | cadaver {url}")]);
+    assert!(!out.contains("failed") && !bench.served("d").exists(), "{out}");
+    bench.server.end();
+}

@@ -4,6 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use super::http::Bench;
+use super::proxies::{free_address, proxy};
 use support::client::content;
 
 /// Runs a client and returns what it said; it must end well.
@@ -15,30 +16,59 @@ fn said(bench: &Bench, program: &str, arguments: &[&str]) -> String {
     out
 }
 
+/// Runs litmus against an address, but for its tests of locks.
+#[track_caller]
+fn litmus(bench: &Bench, arguments: &[&str]) {
+    let groups = ["basic", "copymove", "props", "http"];
+    let output = Command::new("timeout")
+        .args(["300", "litmus", "-k"])
+        .args(arguments)
+        .env("TESTS", groups.join(" "))
+        .current_dir(bench.here("."))
+        .output()
+        .expect("timeout can be run");
+    let out = String::from_utf8_lossy(&output.stdout);
+    for (group, tests) in groups.into_iter().zip([16, 13, 30, 4]) {
+        let summary = format!("<- summary for `{group}': of {tests} tests run: {tests} passed, 0 failed. 100.0%");
+        assert!(out.contains(&summary) && !out.contains("SKIPPED"), "{summary} not in:\n{out}");
+    }
+}
+
 #[test]
 #[ignore = "needs litmus"]
 fn litmus_passes_and_skips_nothing() {
-    for options in [&[][..], &["--token-file", "TOKEN"]] {
-        let bench = Bench::new(options);
-        let mut arguments = vec!["-k".to_owned(), bench.url("/")];
-        if !options.is_empty() {
-            arguments.extend(["anna".to_owned(), "s3cret".to_owned()]);
-        }
-        let groups = ["basic", "copymove", "props", "http"];
-        let (_, out) = Command::new("timeout")
-            .args(["300", "litmus"])
-            .args(&arguments)
-            .env("TESTS", groups.join(" "))
-            .current_dir(bench.here("."))
-            .output()
-            .map(|output| (output.status, String::from_utf8_lossy(&output.stdout).into_owned()))
-            .expect("timeout can be run");
-        for (group, tests) in groups.into_iter().zip([16, 13, 30, 4]) {
-            let summary = format!("<- summary for `{group}': of {tests} tests run: {tests} passed, 0 failed. 100.0%");
-            assert!(out.contains(&summary) && !out.contains("SKIPPED"), "{summary} not in:\n{out}");
-        }
-        bench.server.end();
+    let bench = Bench::new(&[]);
+    litmus(&bench, &[&bench.url("/")]);
+    bench.server.end();
+    let bench = Bench::new(&["--token-file", "TOKEN"]);
+    litmus(&bench, &[&bench.url("/"), "anna", "s3cret"]);
+    bench.server.end();
+}
+
+#[test]
+#[ignore = "needs litmus, haproxy and nginx"]
+fn litmus_passes_through_proxies_and_under_a_path() {
+    let bench = Bench::new(&["--path-prefix", "/files"]);
+    let (server, home) = (bench.server.address(), bench.here(""));
+    let (haproxy, nginx) = (free_address(), free_address());
+    let configuration = format!(
+        "defaults\n mode http\n timeout connect 5s\n timeout client 30s\n timeout server 30s\n\
+         listen all\n bind {haproxy}\n server s {server}\n"
+    );
+    let _haproxy = proxy("haproxy", &["-db", "-f"], &home, &configuration, haproxy);
+    let configuration = format!(
+        "daemon off; worker_processes 1; pid {home}/nginx.pid; error_log {home}/nginx.log;\n\
+         events {{}}\n\
+         http {{ access_log off; client_body_temp_path {home}/body; proxy_temp_path {home}/proxy;\n\
+         fastcgi_temp_path {home}/f; uwsgi_temp_path {home}/u; scgi_temp_path {home}/s;\n\
+         server {{ listen {nginx}; location / {{ proxy_pass http://{server}; proxy_set_header Host $http_host; }} }} }}\n",
+        home = home.display(),
+    );
+    let _nginx = proxy("nginx", &["-c"], &home, &configuration, nginx);
+    for address in [haproxy, nginx] {
+        litmus(&bench, &[&format!("http://{address}/files/")]);
     }
+    bench.server.end();
 }
 
 #[test]

@@ -150,6 +150,38 @@ fn properties_are_kept_as_written_and_sent_to_clients_that_ask_for_them() {
 }
 
 #[test]
+fn a_property_that_cannot_be_set_leaves_all_others_as_they_are() {
+    let mut rig = server(Limits::default());
+    for refused in ["<D:getetag>x</D:getetag>", "<D:lastmodified>tomorrow</D:lastmodified>", "<D:lockdiscovery/>"] {
+        for body in [format!("<a xmlns=\"urn:a\">1</a>{refused}"), format!("{refused}<a xmlns=\"urn:a\">1</a>")] {
+            let reply = heard(&mut rig, request("PROPPATCH", "/f", "", &set(&body)));
+            assert!(reply.contains("<x:a xmlns:x=\"urn:a\"/></D:prop><D:status>HTTP/1.1 424 "), "{reply}");
+            assert!(!propfind(&mut rig, "/f", "0", "").contains("urn:a"), "{body}");
+        }
+    }
+}
+
+#[test]
+fn addresses_begin_with_the_path_under_which_a_proxy_passes_the_server_on() {
+    let options = [("path-prefix".to_owned(), "/pub/files".to_owned())];
+    let listening = Listening::new(Kind::Http, &options, 0).expect("a good prefix");
+    let mut rig = Rig::speaking(listening, Mode::PLAIN, Limits::default(), Access::default());
+    rig.place("d/a b", b"x");
+    assert_eq!(hrefs(&propfind(&mut rig, "/pub/files/", "1", "")), ["/pub/files/", "/pub/files/d/"]);
+    assert_eq!(hrefs(&propfind(&mut rig, "/pub/files", "0", "")), ["/pub/files/"]);
+    let reply =
+        heard(&mut rig, request("PROPPATCH", "/pub/files/d/a%20b", "", &set("<D:lastmodified>5</D:lastmodified>")));
+    assert!(reply.contains("<D:href>/pub/files/d/a%20b</D:href>"), "{reply}");
+    for outside in ["/d/", "/"] {
+        let reply = heard(
+            &mut rig,
+            request("PROPFIND", outside, "Depth: 1\r\n", "") + "GET /pub/files/d/a%20b HTTP/1.0\r\n\r\n",
+        );
+        assert!(reply.starts_with("HTTP/1.1 404 ") && reply.ends_with("\r\n\r\nx"), "{outside}: {reply}");
+    }
+}
+
+#[test]
 fn the_time_is_set_by_each_of_its_three_names() {
     let mut rig = server(Limits::default());
     for (n, property) in [

@@ -1,11 +1,14 @@
 //! WebDAV: the conformance tests of litmus, and programs that copy and mount.
 
-use std::fs;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
+use std::path::PathBuf;
 use std::process::Command;
 
 use super::http::Bench;
 use super::proxies::{free_address, proxy};
-use support::client::content;
+use support::client::{content, random};
 
 /// Runs a client and returns what it said; it must end well.
 #[track_caller]
@@ -107,5 +110,84 @@ fn cadaver_uploads_moves_and_removes() {
     assert_eq!(fs::read(bench.here("back")).expect("fetched"), b"hello");
     let out = said(&bench, "sh", &["-c", &format!("printf 'rmcol d\\nquit\\n' | cadaver {url}")]);
     assert!(!out.contains("failed") && !bench.served("d").exists(), "{out}");
+    bench.server.end();
+}
+
+#[test]
+#[ignore = "needs gvfs and dbus"]
+fn gnome_copies_moves_and_removes() {
+    let bench = Bench::new(&[]);
+    fs::write(bench.here("a"), b"hello").expect("a file");
+    let root = format!("dav://{}/", bench.server.address());
+    let script = format!(
+        "set -e\n gio mount {root} </dev/null\n gio copy a {root}a\n gio mkdir {root}d\n gio copy {root}a {root}d/b\n\
+         gio move {root}d/b {root}d/c\n gio rename {root}d e\n gio cat {root}e/c\n gio list {root}e\n\
+         gio info -f {root} | grep filesystem::free\n gio remove {root}e/c\n gio remove {root}e\n"
+    );
+    fs::write(bench.here("script"), script).expect("a file");
+    let out = said(&bench, "dbus-run-session", &["--", "sh", "script"]);
+    assert!(out.contains("helloc\n") && out.contains("filesystem::free: "), "{out}");
+    assert_eq!(fs::read(bench.served("a")).expect("a file"), b"hello");
+    assert!(!bench.served("d").exists() && !bench.served("e").exists());
+    bench.server.end();
+}
+
+/// A directory that something is mounted on until this is dropped.
+struct Mounted(PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        // This waits until all is uploaded.
+        let _ = Command::new("umount").arg(&self.0).output();
+    }
+}
+
+#[test]
+#[ignore = "needs davfs2 and root"]
+fn what_is_written_in_a_mount_of_davfs2_is_on_the_server() {
+    let bench = Bench::new(&[]);
+    let at = bench.here("mnt");
+    fs::create_dir(&at).expect("a folder");
+    let options = bench.here("davfs2.conf");
+    fs::write(&options, "use_locks 0\nbuf_size 64\ndelay_upload 0\nask_auth 0\n").expect("a file");
+    fs::set_permissions(&options, fs::Permissions::from_mode(0o600)).expect("root may");
+    let option = format!("conf={}", options.display());
+    said(&bench, "mount", &["-t", "davfs", "-o", &option, &bench.url("/"), "mnt"]);
+    let mounted = Mounted(at);
+    let (mut seed, mut model) = (7, BTreeMap::<String, Vec<u8>>::new());
+    for _ in 0..200 {
+        let [name, other, at, len] = [9, 9, 5000, 3000].map(|n| random(&mut seed) % n);
+        let (name, other) = (format!("f{name}"), format!("f{other}"));
+        let path = mounted.0.join(&name);
+        match (random(&mut seed) % 8, model.contains_key(&name)) {
+            (0, true) => {
+                fs::rename(&path, mounted.0.join(&other)).expect("moved");
+                let bytes = model.remove(&name).unwrap_or_default();
+                model.insert(other, bytes);
+            }
+            (1, true) => {
+                fs::remove_file(&path).expect("removed");
+                model.remove(&name);
+            }
+            (kind, _) => {
+                let file = File::options().create(true).truncate(false).write(true).open(&path).expect("opened");
+                let bytes = model.entry(name).or_default();
+                if kind == 2 {
+                    file.set_len(at).expect("truncated");
+                    bytes.resize(at as usize, 0);
+                } else {
+                    let (at, piece) = ((at as usize).min(bytes.len()), content(at, len as usize));
+                    file.write_all_at(&piece, at as u64).expect("written");
+                    bytes.resize(bytes.len().max(at + piece.len()), 0);
+                    bytes[at..at + piece.len()].copy_from_slice(&piece);
+                }
+            }
+        }
+    }
+    drop(mounted);
+    for (name, bytes) in &model {
+        assert!(fs::read(bench.served(name)).expect("on the server") == *bytes, "{name}");
+    }
+    assert_eq!(fs::read_dir(bench.served("")).expect("a folder").count(), model.len() + 1, "and what the server keeps");
     bench.server.end();
 }

@@ -45,7 +45,7 @@ impl Namespace {
         let before = fstat(&file).map_err(|e| errno::broken("fstat", path, e))?;
         let digest = self.kept_digest(&before);
         let unchanged = fstat(&file).is_ok_and(|now| stat::etag(&now) == stat::etag(&before));
-        if !changes.is_empty() {
+        if cfg!(feature = "webdav") && !changes.is_empty() {
             self.change_properties(file.as_fd(), path, changes)?;
         }
         if let Some(mtime) = mtime {

@@ -294,6 +294,10 @@ impl Pool {
                 .names
                 .delete((key, *is_recursive), *expected_kind, precondition)
                 .map(|change| self.changed(change)),
+            // Only WebDAV asks for these.
+            Whole::Describe { .. } | Whole::SetProperties { .. } if !cfg!(feature = "webdav") => {
+                Err(StoreError::refused(Failure::Internal, "properties"))
+            }
             Whole::Describe { key } => {
                 let entry = self.fs.describe(key)?;
                 Ok(plain(Outcome::Answered(Answer::Described(Box::new(entry)))))

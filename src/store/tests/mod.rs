@@ -12,7 +12,7 @@ mod locks;
 #[cfg(target_os = "linux")]
 mod mounts;
 mod names;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", feature = "webdav"))]
 mod properties;
 #[cfg(target_os = "linux")]
 mod quota_faults;

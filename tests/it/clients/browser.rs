@@ -1,6 +1,7 @@
 //! The web page of a directory in a real browser: `tests/page/browser.py` drives it, against a server
 //! that may be written to and one that may not, in the same directory; `tests/page/sharing.py` the signed links of one,
-//! `tests/page/managing.py` directories, selections and drop boxes.
+//! `tests/page/managing.py` directories, selections and drop boxes, `tests/page/accessible.py` whether people can use it
+//! in every state, and its forms without a script.
 //!
 //! Pictures of the page are left in `target/page`, for people to look at.
 
@@ -16,6 +17,7 @@ use support::process;
 use support::server::Program;
 
 use crate::access::{TOKEN, entries};
+use crate::clients::resumable::{installed, npm};
 use crate::program;
 
 /// The whole script; each wait within it has its own, shorter end.
@@ -50,11 +52,28 @@ fn the_page_manages_directories_and_is_a_drop_box_where_only_uploads_are_permitt
     let [dir, other, file] = ["files", "other", "access"].map(|name| temporary.path().join(name));
     fs::write(&file, entries(&["anna"], "allow @ c /drop/\n")).expect("a file can be made");
     fs::set_permissions(&file, Permissions::from_mode(0o600)).expect("a mode can be set");
-    let (_writable, writable) = serve(&dir, &["--upload-sync", "1M"]);
+    // As behind a proxy that passes the whole path on.
+    let (_writable, writable) = serve(&dir, &["--upload-sync", "1M", "--path-prefix", "/our/files"]);
+    let writable = writable + "our/files/";
     let (_read_only, read_only) = serve(&dir, &["--read-only"]);
     let (_guarded, guarded) = serve(&other, &["--access", &file.to_string_lossy()]);
     let inbox = format!("{guarded}drop/");
     run("managing.py", &[&writable, &read_only, &inbox, &dir.to_string_lossy(), &other.to_string_lossy()]);
+}
+
+#[test]
+#[ignore = "needs chromium, chromedriver, python3, npm and a registry"]
+fn axe_finds_nothing_in_any_state_of_the_page_and_forms_are_sent_without_a_script() {
+    let axe = installed("axe-core", &["axe-core@4.10.3"], npm).join("node_modules/axe-core/axe.min.js");
+    let temporary = process::dir(env!("CARGO_TARGET_TMPDIR"));
+    let [dir, other, file] = ["files", "other", "access"].map(|name| temporary.path().join(name));
+    fs::write(&file, "allow @ c /drop/\n").expect("a file can be made");
+    fs::set_permissions(&file, Permissions::from_mode(0o600)).expect("a mode can be set");
+    let (_writable, writable) = serve(&dir, &[]);
+    let (_read_only, read_only) = serve(&dir, &["--read-only"]);
+    let (_guarded, guarded) = serve(&other, &["--access", &file.to_string_lossy()]);
+    let [dir, other, axe] = [&dir, &other, &axe].map(|path| path.to_string_lossy().into_owned());
+    run("accessible.py", &[&writable, &read_only, &format!("{guarded}drop/"), &dir, &other, &axe]);
 }
 
 #[test]

@@ -36,7 +36,7 @@ const NODE: [&str; 3] = ["tus-js-client@4.3.1", "@uppy/core@6.3.1", "@uppy/tus@6
 const PYTHON: [&str; 1] = ["tuspy==1.1.0"];
 
 /// A directory in which a command has installed these packages: once for every run of the tests.
-fn installed(name: &str, packages: &[&str], command: impl FnOnce(&Path) -> Command) -> PathBuf {
+pub(super) fn installed(name: &str, packages: &[&str], command: impl FnOnce(&Path) -> Command) -> PathBuf {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let (mark, list) = (dir.join("installed"), packages.join("\n"));
     if fs::read_to_string(&mark).is_ok_and(|found| found == list) {
@@ -51,14 +51,16 @@ fn installed(name: &str, packages: &[&str], command: impl FnOnce(&Path) -> Comma
     dir
 }
 
+pub(super) fn npm(dir: &Path) -> Command {
+    let mut npm = Command::new("npm");
+    npm.args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"]).arg(dir);
+    npm
+}
+
 fn for_node() -> &'static Path {
     static DIR: OnceLock<PathBuf> = OnceLock::new();
     DIR.get_or_init(|| {
-        let dir = installed("clients-node", &NODE, |dir| {
-            let mut npm = Command::new("npm");
-            npm.args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"]).arg(dir);
-            npm
-        });
+        let dir = installed("clients-node", &NODE, npm);
         // Node looks for packages beside the script.
         fs::write(dir.join("client.mjs"), include_str!("client.mjs")).expect("a file");
         dir

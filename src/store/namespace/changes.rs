@@ -43,6 +43,7 @@ impl Namespace {
         let path = key.as_str();
         let _locks = lock_names(&self.fs, &[key])?;
         let dir = self.fs.dir(key.parent()).map_err(|e| errno::reading("open folder", path, e))?;
+        let _file = self.quotas.lock_files(&[(dir.id, key.name().as_bytes())]);
         let stat = self.source(dir.fd.as_fd(), key)?;
         if expected_kind == ExpectedKind::Dir && stat::kind(&stat) != Kind::Dir {
             return Err(refused(Failure::Conflict("that is a file"), "fstatat"));
@@ -121,14 +122,18 @@ impl Namespace {
         }
         let kept = self.kept_digest(&stat);
         let parent = self.parents.resolve(to.parent(), parents)?;
-        let begin = || {
-            self.sync_parents(&parent, to)?;
-            if replaces_dir { self.begin_replacement((from, &stat), (&parent.dir, to), precondition) } else { Ok(None) }
-        };
-        let is_tracked = self.fs.durable && stat::kind(&stat) == Kind::Dir;
-        let placed = begin().and_then(|replacement| {
+        let placed = self.sync_parents(&parent, to).and_then(|()| {
+            let files = [(source.id, from.name().as_bytes()), (parent.dir.id, to.name().as_bytes())];
+            let _files = self.quotas.lock_files(&files);
+            let stat = if self.quotas.is_used() { self.source(source.fd.as_fd(), from)? } else { stat };
+            let replacement = if replaces_dir {
+                self.begin_replacement((from, &stat), (&parent.dir, to), precondition)?
+            } else {
+                None
+            };
             let how = (precondition, replacement);
             let place = || self.rename_in((source.fd.as_fd(), from), &stat, (&parent, to), how);
+            let is_tracked = self.fs.durable && stat::kind(&stat) == Kind::Dir;
             if is_tracked { self.parents.unsynced.move_to(&parent.dir, place) } else { place() }
         });
         match placed {

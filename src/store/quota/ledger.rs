@@ -4,6 +4,7 @@
 //! other lock is taken meanwhile but that of one holding.
 
 use std::collections::BTreeSet;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use crate::config::{Fixed, Quota};
 use crate::error::{Failure, StoreError};
 use crate::object::{Key, Usage};
 use crate::store::fs::resolve::join;
+use crate::store::fs::stat::DirId;
 use crate::store::mutex::lock;
 use crate::store::quota::books::Books;
 use crate::store::quota::entries::{AccountId, Charges, End};
@@ -20,6 +22,7 @@ use crate::store::quota::entries::{AccountId, Charges, End};
 const STEP: u64 = 1024 * 1024;
 /// Least time between two counts of one prefix.
 const INTERVAL_MIN: Duration = Duration::from_secs(1);
+const FILE_LOCKS: usize = 256;
 /// Memory for what one upload holds, for the accounting.
 pub const HOLDING_BYTES: usize = size_of::<Holding>() + 16 * size_of::<(u64, u64)>() + 64;
 
@@ -29,6 +32,9 @@ pub(crate) struct Quotas {
     /// False while there is none: then nothing is locked.
     is_used: AtomicBool,
     books: Mutex<Books>,
+    /// Each for some of all files.
+    files: [Mutex<()>; FILE_LOCKS],
+    hasher: RandomState,
     /// Time between two counts of one prefix.
     pub(crate) interval: Duration,
 }
@@ -73,7 +79,9 @@ const fn refused(failure: Failure) -> StoreError {
 impl Quotas {
     pub(crate) fn new(limits: &Fixed) -> Arc<Self> {
         let interval = limits.quota_count_interval.max(INTERVAL_MIN);
-        Arc::new(Self { is_used: AtomicBool::new(false), books: Mutex::default(), interval })
+        let files = std::array::from_fn(|_| Mutex::default());
+        let (is_used, books, hasher) = (AtomicBool::new(false), Mutex::default(), RandomState::new());
+        Arc::new(Self { is_used, books, files, hasher, interval })
     }
 
     /// These hold from now on.
@@ -89,6 +97,19 @@ impl Quotas {
 
     pub(crate) fn books(&self) -> MutexGuard<'_, Books> {
         lock(&self.books)
+    }
+
+    /// From the look at these files to the end of their changes. Requests know them by other paths once a directory above
+    /// them was moved, so a lock of the path is not enough for what is counted to be what is changed.
+    pub(crate) fn lock_files(&self, files: &[(DirId, &[u8])]) -> Vec<MutexGuard<'_, ()>> {
+        if !self.is_used() {
+            return Vec::new();
+        }
+        let mut locks: Vec<_> = files.iter().map(|file| self.hasher.hash_one(file) as usize % FILE_LOCKS).collect();
+        // In one order everywhere: two moves never wait for each other.
+        locks.sort_unstable();
+        locks.dedup();
+        locks.into_iter().map(|at| lock(&self.files[at])).collect()
     }
 
     /// Holds what an upload of this length will take, or refuses it; `None` where there is no quota. `parts`: what the
@@ -324,6 +345,11 @@ impl MovingDir {
     /// True if a quota may count what is in it.
     pub(crate) fn is_counted(&self) -> bool {
         self.quotas.is_used()
+    }
+
+    /// As [`Quotas::lock_files`].
+    pub(crate) fn lock_file(&self, dir: DirId, name: &[u8]) -> Vec<MutexGuard<'_, ()>> {
+        self.quotas.lock_files(&[(dir, name)])
     }
 
     /// A file of this length in it is removed.

@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use crate::store::fs::errno::TARGET;
 use crate::store::fs::resolve::dir_flags;
 use crate::store::fs::root::Dir;
-use crate::store::fs::stat::{self, Kind, standing};
+use crate::store::fs::stat::{self, DirId, Kind, standing};
 use crate::store::quota::entries::AccountId;
 use crate::store::quota::ledger::{MovingDir, Quotas};
 use crate::store::staging::locks::is_of_living;
@@ -41,6 +41,8 @@ pub(crate) struct Removal {
     moved: u64,
     removed: u64,
     entries: Option<Names>,
+    /// The directory of these.
+    dir: Option<DirId>,
     /// The present pass over a directory has removed something.
     found: bool,
     /// The directory was not empty after a pass that has removed nothing.
@@ -59,7 +61,19 @@ impl Removal {
     ) -> Self {
         let id = id.split_once(MARK).map_or(id, |(id, _)| id);
         let (top, id) = (top.into(), id.into());
-        Self { trash, top, id, moved: 0, removed: 0, entries: None, found: false, is_last_pass: false, charged, note }
+        Self {
+            trash,
+            top,
+            id,
+            moved: 0,
+            removed: 0,
+            entries: None,
+            dir: None,
+            found: false,
+            is_last_pass: false,
+            charged,
+            note,
+        }
     }
 
     /// Removes a few names; false once the tree is gone, or what cannot be removed is left.
@@ -100,7 +114,10 @@ impl Removal {
     fn open(&mut self) {
         let name = self.name(self.removed);
         match openat(&self.trash.fd, &*name, dir_flags(), Mode::empty()).and_then(Names::new) {
-            Ok(entries) => (self.entries, self.found, self.is_last_pass) = (Some(entries), false, false),
+            Ok(entries) => {
+                self.dir = entries.stat().ok().map(|stat| stat::id(&stat));
+                (self.entries, self.found, self.is_last_pass) = (Some(entries), false, false);
+            }
             Err(Errno::NOTDIR | Errno::LOOP) => {
                 let gone =
                     CString::new(&*name).map_or(Err(Errno::INVAL), |name| self.unlink(self.trash.fd.as_fd(), &name));
@@ -136,6 +153,7 @@ impl Removal {
     fn unlink(&self, dir: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
         let is_listed = name.to_str().is_ok_and(|name| !has_control(name) && !is_reserved(name.as_bytes()));
         let charged = self.charged.as_ref().filter(|charged| charged.is_counted() && is_listed);
+        let _file = charged.zip(self.dir).map(|(charged, dir)| charged.lock_file(dir, name.to_bytes()));
         let there = charged.and_then(|_| statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).ok());
         unlinkat(dir, name, AtFlags::empty()).or_else(|errno| {
             self.open_up(errno)?;

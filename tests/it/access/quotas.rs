@@ -10,7 +10,8 @@ use rustix::process::Signal;
 
 use crate::access::{TOKEN, entries};
 use crate::program::{run, start, stderr};
-use support::client::{Client, Running, wait_until};
+use support::client::{Client, Running, value, wait_until};
+use support::content::Random;
 
 /// More than one chunk: a smaller upload is stored as a whole once all of it has come.
 const LEN: usize = 100_000;
@@ -131,6 +132,73 @@ fn uploads_that_are_announced_and_not_sent_keep_the_quota_from_no_other() {
         assert_eq!(client.line().trim_end(), "HTTP/1.1 201 Created");
     }
     running.client().put("/q/f", &[b'x'; LEN]);
+}
+
+/// Bytes and number of the files in a directory.
+fn stored(dir: &Path) -> (u64, u64) {
+    let entries = fs::read_dir(dir).into_iter().flatten().map(|entry| entry.expect("an entry"));
+    entries.fold((0, 0), |(bytes, files), entry| {
+        let meta = entry.metadata().expect("it is there");
+        let inside = if meta.is_dir() { stored(&entry.path()) } else { (meta.len(), 1) };
+        (bytes + inside.0, files + inside.1)
+    })
+}
+
+/// A request that others may be in the way of: they use the same few names.
+fn racing(random: &mut Random) -> String {
+    let dir = |random: &mut Random| format!("/q/{}", ["a", "b", "a/c", "b/c", "d"][random.below(5) as usize]);
+    let name = |random: &mut Random| format!("{}/f{}", dir(random), random.below(4));
+    match random.below(20) {
+        0 | 1 => format!("DELETE recursive=1 {}/\n", dir(random)),
+        2 => format!("DELETE {}/\n", dir(random)),
+        3 | 4 => format!("DELETE {}\n", name(random)),
+        5 | 6 => format!("RENAME replace=1 parents=1 {}\t{}\n", dir(random), dir(random)),
+        7 => format!("RENAME parents=1 {}\t{}\n", dir(random), dir(random)),
+        8 => format!("RENAME parents=1 {}\t{}\n", name(random), name(random)),
+        9 => format!("RENAME replace=1 parents=1 {}\t{}\n", name(random), dir(random)),
+        10 => format!("MKDIR parents=1 {}/\n", dir(random)),
+        11 => format!("TIME mtime=5 {}\n", name(random)),
+        12 => format!("COPY parents=1 {}\t{}\n", name(random), name(random)),
+        13 => format!("COPY recursive=1 parents=1 {}/\t{}/\n", dir(random), dir(random)),
+        _ => {
+            let len = random.below(6000) as usize;
+            format!("PUT {len} {}\n{}", name(random), "x".repeat(len))
+        }
+    }
+}
+
+// How many: `FILEWHARF_RACING`.
+#[test]
+fn after_requests_that_race_a_quota_counts_what_is_there_and_nothing_else() {
+    const CLIENTS: u64 = 12;
+    const NAMES: u64 = 14;
+    let requests = std::env::var("FILEWHARF_RACING").ok().and_then(|n| n.parse().ok()).unwrap_or(1800) / CLIENTS;
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let file = dir.path().join("access");
+    write(&file, &format!("allow @ rlcwd /q quota=40000 max-names={NAMES}\nallow @ rlcwd /"));
+    let running = Running::on(&dir.path().join("served"), |builder| builder.access(&file));
+    let race = |seed: u64| {
+        let (mut client, mut random) = (running.client(), Random::new(seed));
+        for _ in 0..requests {
+            let request = racing(&mut random);
+            client.send(&request);
+            let line = client.line();
+            let is_known = ["OK 0", "ERR 404 ", "ERR 409 ", "ERR 412 ", "ERR 429 ", "ERR 507 "];
+            assert!(is_known.iter().any(|known| line.starts_with(known)), "{:?}: {line}", request.lines().next());
+        }
+    };
+    thread::scope(|scope| (0..CLIENTS).for_each(|n| drop(scope.spawn(move || race(n + 1)))));
+    let trash = running.path(".filewharf/trash");
+    wait_until("the trash is empty", || fs::read_dir(&trash).map_or(0, Iterator::count) == 0);
+    let mut client = running.client();
+    let used = |client: &mut Client| value(&client.ask("SPACE /q/"), "used").map(|used| used.parse::<u64>());
+    let (bytes, names) = stored(&running.path("q"));
+    assert_eq!(used(&mut client), Some(Ok(bytes)));
+    for n in names..NAMES {
+        client.put(&format!("/q/rest{n}"), b"");
+    }
+    assert!(client.try_put("/q/more", b"").starts_with("ERR 507 "));
+    assert_eq!(stored(&running.path("q")), (bytes, NAMES));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! One crash image: mount it, start the server on it, and see whether the promise was kept.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::device::Device;
 use crate::parts::{Plans, ToldOf};
 use crate::server::{Run, Server};
-use crate::story::{Change, Event, Found, Framing, History, Over, Violation, Visible, Wrong};
+use crate::story::{Change, Event, Found, Framing, History, Over, TIMES, Violation, Visible, Wrong};
 use crate::volume::{Kind, Mount};
 use crate::workload::Client;
 use support::content::{Content, Random};
@@ -64,6 +65,7 @@ impl Examiner<'_> {
             violations.extend(parts_without_record(&dir.join(STAGING).join("uploads")));
             violations.extend(history.judge(cut.place, &visible));
             violations.extend(unswept(&dir.join(STAGING).join("staging"), server.pid()));
+            violations.extend(unremoved(&dir.join(STAGING)));
             let mut client = Client::connect(server.address)?;
             serves(&mut client, &listed, &visible, random)?;
             let (path, content, framing, over) = (AFTER.to_owned(), after(cut), Framing::Length, Over::Anything);
@@ -109,19 +111,42 @@ fn read_dir(dir: &Path, prefix: &str, visible: &mut Visible) -> Result<(), Strin
             visible.insert(path, Found::Dir);
         } else {
             let bytes = fs::read(entry.path()).map_err(|e| format!("{path}: {e}"))?;
-            visible.insert(path, Found::File(bytes));
+            let mtime = entry.metadata().map_err(words)?.mtime();
+            let found = if TIMES.contains(&mtime) { Found::Dated(bytes, mtime) } else { Found::File(bytes) };
+            visible.insert(path, found);
         }
     }
     Ok(())
 }
 
+fn mtime_of(found: &Found) -> i64 {
+    if let Found::Dated(_, mtime) = found { *mtime } else { 0 }
+}
+
+/// Nothing waits to be put back, which happens before anything is served; waits until nothing is left of what was
+/// removed.
+fn unremoved(own: &Path) -> Option<Violation> {
+    let began = Instant::now();
+    loop {
+        let (noted, left) = (names(&own.join("replacing")), names(&own.join("trash")));
+        if noted.is_empty() && left.is_empty() {
+            return None;
+        }
+        if !noted.is_empty() || began.elapsed() > PATIENCE {
+            return Some(Violation { wrong: Wrong::Unswept, words: format!("{left:?}") });
+        }
+        thread::sleep(Duration::from_micros(200));
+    }
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
 /// Waits until only the staging directory of this process is left, with nothing in it but its lock.
 fn unswept(staging: &Path, pid: u32) -> Option<Violation> {
     let began = Instant::now();
-    let names = |dir: &Path| -> Vec<String> {
-        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
-    };
     loop {
         let dirs = names(staging);
         if let [only] = &dirs[..]
@@ -165,7 +190,8 @@ fn serves(client: &mut Client, there: &[String], visible: &Visible, random: &mut
     let files: Vec<_> = visible.iter().filter(|(_, found)| **found != Found::Dir).collect();
     if !files.is_empty() {
         let (path, found) = files[random.below(files.len() as u64) as usize];
-        if Found::File(client.get(path)?) != *found {
+        let bytes = client.get(path)?;
+        if ![Found::File(bytes.clone()), Found::Dated(bytes, mtime_of(found))].contains(found) {
             return Err(format!("it does not send what is in {path}"));
         }
     }

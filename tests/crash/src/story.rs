@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 
 use crate::parts::Told;
 use support::content::{Content, Random};
@@ -19,14 +20,23 @@ const FILES_MAX: usize = 6;
 const HOT_NAMES: u64 = 3;
 /// Longest content. From 64 KiB on the server no longer takes an upload as a whole.
 const LEN_MAX: u64 = 220 << 10;
+/// Most directories of one connection.
+const DIRS_MAX: usize = 3;
+/// Times that clients give to files, long before any that a file has by itself.
+pub const TIMES: Range<i64> = 1_000_000_000..1_000_001_000;
 
-/// One request that changes something.
+/// One request that changes something. Of what is replaced and what replaces it, one is a directory; a directory is copied
+/// to a new name.
 #[derive(Clone, Debug)]
 pub enum Change {
     Put { path: String, content: Content, framing: Framing, over: Over },
     Delete { path: String },
     Rename { from: String, to: String, over: Over },
     MakeDir { path: String },
+    DeleteTree { path: String },
+    Replace { from: String, to: String },
+    SetTime { path: String, mtime: i64 },
+    Copy { from: String, to: String },
 }
 
 /// How a client announces the length of an upload.
@@ -66,6 +76,8 @@ pub enum Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Node {
     File(Content),
+    /// A client gave it this time.
+    Dated(Content, i64),
     /// Only those that were asked for; directories made on the way are not recorded.
     Dir,
 }
@@ -103,25 +115,46 @@ fn next(line: usize, n: usize, own: &Own, random: &mut Random) -> Change {
     let dirs: Vec<&String> = own.iter().filter(|(_, node)| **node == Node::Dir).map(|(path, _)| path).collect();
     let pick = |of: &[&String], random: &mut Random| of[random.below(of.len() as u64) as usize].clone();
     let full = files.len() >= FILES_MAX;
-    match random.below(20) {
-        0..2 if !dirs.is_empty() => {
-            let from = pick(&dirs, random);
-            let holds = own.keys().any(|path| path.starts_with(&format!("{from}/")));
-            if !holds && random.below(2) == 0 {
-                return Change::Delete { path: from };
+    match random.below(28) {
+        0..5 if !dirs.is_empty() => {
+            let dir = pick(&dirs, random);
+            let others: Vec<&String> = own.keys().filter(|path| !is_in(path, &dir) && !is_in(&dir, path)).collect();
+            match random.below(5) {
+                0 | 1 if own.keys().any(|path| *path != dir && is_in(path, &dir)) => Change::DeleteTree { path: dir },
+                0 => Change::Delete { path: dir },
+                2 | 3 if !others.is_empty() => {
+                    let other = pick(&others, random);
+                    let (from, to) = if random.below(3) == 0 { (other, dir) } else { (dir, other) };
+                    Change::Replace { from, to }
+                }
+                _ => {
+                    let to = format!("/made/at{}/{line}-made-{n}", n / 8);
+                    Change::Rename { from: dir, to, over: Over::Anything }
+                }
             }
-            Change::Rename { from, to: format!("/made/at{}/{line}-made-{n}", n / 8), over: Over::Anything }
         }
-        2..4 if dirs.is_empty() => Change::MakeDir { path: format!("/made/{line}-made-{n}") },
-        4..6 if !files.is_empty() => Change::Delete { path: pick(&files, random) },
-        6..9 if !files.is_empty() => {
+        5..7 if dirs.len() < DIRS_MAX => Change::MakeDir { path: format!("/made/{line}-made-{n}") },
+        7..9 if !files.is_empty() => Change::Delete { path: pick(&files, random) },
+        9..11 if !files.is_empty() => {
+            let mtime = TIMES.start + random.below((TIMES.end - TIMES.start) as u64) as i64;
+            Change::SetTime { path: pick(&files, random), mtime }
+        }
+        11..14 if !files.is_empty() => {
             let (from, other) = (pick(&files, random), pick(&files, random));
             if from != other && random.below(3) == 0 {
                 return Change::Rename { from, to: other, over: Over::Anything };
             }
             Change::Rename { from, to: fresh(line, n, &dirs, random), over: Over::any(random) }
         }
-        9..11 => put(format!("/hot/hot-{}", random.below(HOT_NAMES)), Over::Anything, random),
+        14 if !dirs.is_empty() && !full => {
+            Change::Copy { from: pick(&dirs, random), to: format!("/made/{line}-made-{n}") }
+        }
+        15 if !files.is_empty() && !full => {
+            let from = pick(&files, random);
+            let to = if random.below(2) == 0 { pick(&files, random) } else { fresh(line, n, &dirs, random) };
+            if from == to { Change::Delete { path: from } } else { Change::Copy { from, to } }
+        }
+        16..18 => put(format!("/hot/hot-{}", random.below(HOT_NAMES)), Over::Anything, random),
         _ if full || (!files.is_empty() && random.below(3) == 0) => put(pick(&files, random), Over::Anything, random),
         _ => put(fresh(line, n, &dirs, random), Over::any(random), random),
     }
@@ -134,7 +167,7 @@ fn fresh(line: usize, n: usize, dirs: &[&String], random: &mut Random) -> String
     match random.below(6) {
         0 => format!("/{name}"),
         1 | 2 => format!("/flat/{name}"),
-        3 if !dirs.is_empty() => format!("{}/{name}", dirs[0]),
+        3 | 4 if !dirs.is_empty() => format!("{}/{name}", dirs[random.below(dirs.len() as u64) as usize]),
         _ => format!("/new/r{}/deep/{name}", n / 3),
     }
 }
@@ -160,6 +193,11 @@ fn line_of(path: &str) -> Option<usize> {
     path.rsplit('/').next()?.split_once('-')?.0.parse().ok()
 }
 
+/// True for a path, and for those under it.
+fn is_in(path: &str, dir: &str) -> bool {
+    path.strip_prefix(dir).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 fn apply(own: &mut Own, change: &Change) {
     match change {
         Change::Put { path, .. } if is_hot(path) => {}
@@ -169,14 +207,27 @@ fn apply(own: &mut Own, change: &Change) {
         Change::Delete { path } => {
             own.remove(path);
         }
+        Change::DeleteTree { path } => own.retain(|there, _| !is_in(there, path)),
+        Change::SetTime { path, mtime } => {
+            if let Some(Node::File(content) | Node::Dated(content, _)) = own.get(path).copied() {
+                own.insert(path.clone(), Node::Dated(content, *mtime));
+            }
+        }
+        Change::Copy { from, to } => {
+            let copied = own.iter().filter(|(path, _)| is_in(path, from));
+            let copied = copied.map(|(path, node)| (format!("{to}{}", &path[from.len()..]), *node));
+            own.extend(copied.collect::<Vec<_>>());
+        }
+        Change::Replace { from, to } => {
+            own.retain(|there, _| !is_in(there, to));
+            apply(own, &Change::Rename { from: from.clone(), to: to.clone(), over: Over::Anything });
+        }
         Change::MakeDir { path } => {
             own.insert(path.clone(), Node::Dir);
         }
         Change::Rename { from, to, .. } => {
-            let moved = own.iter().filter_map(|(path, node)| {
-                let rest = path.strip_prefix(from.as_str())?;
-                (rest.is_empty() || rest.starts_with('/')).then(|| (path.clone(), format!("{to}{rest}"), *node))
-            });
+            let moved = own.iter().filter(|(path, _)| is_in(path, from));
+            let moved = moved.map(|(path, node)| (path.clone(), format!("{to}{}", &path[from.len()..]), *node));
             for (path, to, node) in moved.collect::<Vec<_>>() {
                 own.remove(&path);
                 own.insert(to, node);
@@ -189,6 +240,8 @@ fn apply(own: &mut Own, change: &Change) {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
     File(Vec<u8>),
+    /// With one of the times that clients give.
+    Dated(Vec<u8>, i64),
     Dir,
 }
 
@@ -385,11 +438,16 @@ fn before(places: &[usize], cut: usize) -> usize {
 fn is(node: Option<&Node>, found: Option<&Found>) -> bool {
     match (node, found) {
         (None, None) | (Some(Node::Dir), Some(Found::Dir)) => true,
-        (Some(Node::File(content)), Some(Found::File(bytes))) => {
-            content.len == bytes.len() as u64 && content.matches(0, bytes)
+        (Some(Node::File(content)), Some(Found::File(bytes))) => is_content(content, bytes),
+        (Some(Node::Dated(content, mtime)), Some(Found::Dated(bytes, found))) => {
+            mtime == found && is_content(content, bytes)
         }
         _ => false,
     }
+}
+
+fn is_content(content: &Content, bytes: &[u8]) -> bool {
+    content.len == bytes.len() as u64 && content.matches(0, bytes)
 }
 
 fn is_all(own: &Own, found: &Visible) -> bool {
@@ -401,6 +459,7 @@ fn described(found: Option<&Found>) -> String {
         None => "not there".to_owned(),
         Some(Found::Dir) => "a folder".to_owned(),
         Some(Found::File(bytes)) => format!("{} bytes", bytes.len()),
+        Some(Found::Dated(bytes, mtime)) => format!("{} bytes of {mtime}", bytes.len()),
     }
 }
 

@@ -15,6 +15,9 @@ use crate::story::{Change, Event, Framing, Over, Plan};
 /// Longest wait for one reply.
 const PATIENCE: Duration = Duration::from_secs(300);
 
+/// Time until a request is sent again that found the server busy.
+const BUSY: Duration = Duration::from_millis(5);
+
 /// After one of this many changes all of the file system is synced, as systems do now and then: what
 /// was made before is on the disk for long, what comes next is new.
 const SYNC_EVERY: usize = 16;
@@ -63,7 +66,14 @@ impl Client {
 
     /// Makes a change; `Ok` once the server has said that it is durable.
     pub fn change(&mut self, change: &Change) -> Result<(), String> {
-        let reply = self.ask(&request(change)).map_err(|e| format!("{change:?}: {e}"))?;
+        let reply = loop {
+            let reply = self.ask(&request(change)).map_err(|e| format!("{change:?}: {e}"))?;
+            if !reply.starts_with("ERR 429 ") {
+                break reply;
+            }
+            // Nothing was changed: few copies are made at a time.
+            thread::sleep(BUSY);
+        };
         let durable = !matches!(change, Change::Put { .. }) || reply.contains(" stored=durable");
         if reply.starts_with("OK ") && durable { Ok(()) } else { Err(format!("{change:?}: {reply:?}")) }
     }
@@ -127,6 +137,10 @@ fn request(change: &Change) -> Vec<u8> {
         Change::Delete { path } => format!("DELETE {path}\n").into_bytes(),
         Change::Rename { from, to, over } => format!("RENAME {}{from}\t{to}\n", option(*over)).into_bytes(),
         Change::MakeDir { path } => format!("MKDIR {path}\n").into_bytes(),
+        Change::DeleteTree { path } => format!("DELETE recursive=1 {path}/\n").into_bytes(),
+        Change::Replace { from, to } => format!("RENAME replace=1 {from}\t{to}\n").into_bytes(),
+        Change::Copy { from, to } => format!("COPY recursive=1 parents=1 {from}\t{to}\n").into_bytes(),
+        Change::SetTime { path, mtime } => format!("TIME mtime={mtime} {path}\n").into_bytes(),
     }
 }
 

@@ -98,6 +98,76 @@ fn a_move_over_a_file_leaves_a_file_there() {
     assert_eq!(judged(changes(), &[("/flat/0-a", &old)]), [Wrong::Vanished]);
 }
 
+fn made(path: &str) -> Change {
+    Change::MakeDir { path: path.to_owned() }
+}
+
+/// What is visible with these directories besides.
+fn judged_with(changes: impl IntoIterator<Item = Change>, dirs: &[&str], files: &[(&str, &[u8])]) -> Vec<Wrong> {
+    let mut found = visible(files);
+    found.extend(dirs.iter().map(|dir| ((*dir).to_owned(), Found::Dir)));
+    let plans = [plan(changes)];
+    let count = plans[0].changes.len();
+    let events = (0..count).flat_map(|change| [Event::Sent { line: 0, change }, Event::Acked { line: 0, change }]);
+    History::new(&plans, events.enumerate()).judge(2 * count - 1, &found).iter().map(|v| v.wrong).collect()
+}
+
+#[test]
+fn a_tree_that_is_being_removed_is_there_as_a_whole_or_not_at_all() {
+    let (old, new) = (OLD.bytes(), NEW.bytes());
+    let changes = || {
+        let delete = Change::DeleteTree { path: "/made/0-d".to_owned() };
+        [made("/made/0-d"), upload("/made/0-d/0-a", OLD), upload("/made/0-d/0-b", NEW), delete]
+    };
+    let (a, b) = (("/made/0-d/0-a", &old[..]), ("/made/0-d/0-b", &new[..]));
+    assert_eq!(judged_with(changes(), &["/made/0-d"], &[a, b]), []);
+    assert_eq!(judged_with(changes(), &[], &[]), []);
+    assert_eq!(judged_with(changes(), &["/made/0-d"], &[a]), [Wrong::Vanished]);
+    assert_eq!(judged_with(changes(), &["/made/0-d"], &[]), [Wrong::Vanished]);
+    let done = || changes().into_iter().chain([upload("/0-c", OLD)]);
+    assert_eq!(judged_with(done(), &["/made/0-d"], &[a, b]), [Wrong::Returned; 3]);
+}
+
+#[test]
+fn a_replacement_of_a_directory_never_shows_them_exchanged() {
+    let (old, new) = (OLD.bytes(), NEW.bytes());
+    let changes = || {
+        let replace = Change::Replace { from: "/made/0-n".to_owned(), to: "/made/0-o".to_owned() };
+        [made("/made/0-o"), upload("/made/0-o/0-a", OLD), made("/made/0-n"), upload("/made/0-n/0-b", NEW), replace]
+    };
+    let both = ["/made/0-o", "/made/0-n"];
+    let (a, b) = (("/made/0-o/0-a", &old[..]), ("/made/0-n/0-b", &new[..]));
+    assert_eq!(judged_with(changes(), &both, &[a, b]), []);
+    assert_eq!(judged_with(changes(), &both[..1], &[("/made/0-o/0-b", &new)]), []);
+    assert!(!judged_with(changes(), &both, &[("/made/0-o/0-b", &new), ("/made/0-n/0-a", &old)]).is_empty());
+    assert!(!judged_with(changes(), &both[..1], &[a]).is_empty(), "what replaces it is lost");
+    assert!(!judged_with(changes(), &both[1..], &[b]).is_empty(), "nothing has the name");
+}
+
+#[test]
+fn an_acknowledged_time_lasts() {
+    let old = OLD.bytes();
+    let changes = || [upload("/0-a", OLD), Change::SetTime { path: "/0-a".to_owned(), mtime: TIMES.start }];
+    let judge = |changes: Vec<Change>, found: Found| {
+        let plans = [plan(changes)];
+        let count = plans[0].changes.len();
+        let events = (0..count).flat_map(|change| [Event::Sent { line: 0, change }, Event::Acked { line: 0, change }]);
+        let found = Visible::from([("/0-a".to_owned(), found)]);
+        History::new(&plans, events.enumerate())
+            .judge(2 * count - 1, &found)
+            .iter()
+            .map(|v| v.wrong)
+            .collect::<Vec<_>>()
+    };
+    let dated = |mtime| Found::Dated(old.clone(), mtime);
+    assert_eq!(judge(changes().into(), Found::File(old.clone())), []);
+    assert_eq!(judge(changes().into(), dated(TIMES.start)), []);
+    assert_eq!(judge(changes().into(), dated(TIMES.start + 1)), [Wrong::Torn]);
+    let done = [changes().to_vec(), vec![made("/made/0-d")]].concat();
+    assert_eq!(judge(done.clone(), dated(TIMES.start)), []);
+    assert_eq!(judge(done, Found::File(old.clone())), [Wrong::Stale]);
+}
+
 #[test]
 fn a_file_that_was_never_sent_is_not_overlooked() {
     assert_eq!(judged([upload("/0-a", OLD)], &[("/9-a", b"x")]), [Wrong::Torn]);
@@ -141,7 +211,7 @@ fn of_a_name_that_all_write_no_version_is_older_than_an_acknowledged_one() {
 #[test]
 fn plans_make_every_kind_of_change_and_only_to_names_of_their_own() {
     let mut random = Random::new(1);
-    let plans: Vec<Plan> = (0..40).map(|line| Plan::new(line, 15, &mut random)).collect();
+    let plans: Vec<Plan> = (0..120).map(|line| Plan::new(line, 15, &mut random)).collect();
     for (line, plan) in plans.iter().enumerate() {
         for path in plan.owns.iter().flat_map(|own| own.keys()) {
             assert_eq!(line_of(path), Some(line), "{path}");
@@ -160,6 +230,10 @@ fn plans_make_every_kind_of_change_and_only_to_names_of_their_own() {
             "move a folder, or out of one",
         ),
         (count(|c| matches!(c, Change::MakeDir { .. })), "make a folder"),
+        (count(|c| matches!(c, Change::DeleteTree { .. })), "delete a folder with its content"),
+        (count(|c| matches!(c, Change::Replace { .. })), "replace a folder, or by one"),
+        (count(|c| matches!(c, Change::SetTime { .. })), "set a time"),
+        (count(|c| matches!(c, Change::Copy { .. })), "copy"),
     ] {
         assert!(kinds > 5, "{name}: {kinds}");
     }

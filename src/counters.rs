@@ -125,8 +125,8 @@ pub struct Counters {
 
 impl Counters {
     /// What each element of [`Counters::requests`] counts.
-    pub const REQUESTS: [&'static str; 11] =
-        ["delete", "get", "list", "mkdir", "put", "rename", "stat", "append", "copy", "space", "time"];
+    pub const REQUESTS: [&'static str; 12] =
+        ["delete", "get", "list", "mkdir", "put", "rename", "stat", "append", "copy", "space", "time", "webdav"];
 
     /// The kind of requests that were refused before it was known.
     pub const UNKNOWN: &'static str = "unknown";
@@ -209,14 +209,20 @@ impl Counters {
 
     /// Counts one request of the kind named by `Command::word` that was answered well.
     pub fn count_request(&mut self, word: &str) {
-        if let Some(place) = Self::REQUESTS.iter().position(|known| *known == word) {
+        if let Some(place) = Self::place(word) {
             self.requests[place] += 1;
         }
     }
 
+    /// The methods that only WebDAV has are one kind.
+    fn place(word: &str) -> Option<usize> {
+        let kind = if matches!(word, "lock" | "propfind" | "proppatch" | "unlock") { "webdav" } else { word };
+        Self::REQUESTS.iter().position(|known| *known == kind)
+    }
+
     /// Counts one request, of whatever kind, that was refused or failed.
     pub fn count_failure(&mut self, word: &str, failure: Failure) {
-        let kind = Self::REQUESTS.iter().position(|known| *known == word).unwrap_or(Self::REQUESTS.len());
+        let kind = Self::place(word).unwrap_or(Self::REQUESTS.len());
         if let Some(count) = self.failures[kind].get_mut(failure.number()) {
             *count += 1;
         }

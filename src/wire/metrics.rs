@@ -12,7 +12,7 @@ use crate::counters::{Counters, Health, Histogram};
 /// The media type.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Longest text, in bytes: every number at its largest, every failure seen.
-pub const LEN_MAX: usize = 29 * 1024;
+pub const LEN_MAX: usize = 40 * 1024;
 
 /// Appends all of `counters` to `out`.
 pub fn write(counters: &Counters, out: &mut Vec<u8>) {

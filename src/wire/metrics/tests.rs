@@ -40,7 +40,7 @@ fn busy() -> Counters {
         ..Counters::default()
     };
     counters.states[2] = 4;
-    counters.states[9] = 2;
+    counters.states[10] = 2;
     counters.dialects[1] = 6;
     counters.closed[CloseReason::Finished as usize] = 30;
     for _ in 0..21 {

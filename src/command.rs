@@ -1,7 +1,9 @@
 //! The neutral vocabulary between dialects and the engine: a dialect asks with a [`Command`] and
 //! is told an [`Answer`]. No status code, path or byte of a wire grammar appears here.
 
+use crate::dav_locks::{DavLock, LockToken};
 use crate::error::Failure;
+use crate::ids::ClientAddress;
 use crate::object::{
     Details, Entry, ExpectedKind, Key, Listing, Meta, MissingParents, Node, Placed, Precondition, Stored, Usage,
 };
@@ -70,6 +72,7 @@ impl Command {
         match self {
             Self::Append(_) | Self::CancelUpload { .. } | Self::Copy(_) | Self::Put(_) => true,
             Self::Get { .. } | Self::List { .. } | Self::StatUpload { .. } => false,
+            Self::Run(Whole::KeepLock { .. } | Whole::EndLock { .. }) => true,
             Self::Run(whole) => !matches!(whole.names(), Names::Look(_)),
         }
     }
@@ -103,6 +106,16 @@ pub enum Whole {
     },
     /// Looks up a name with its digest and its properties.
     Describe { key: Key },
+    /// A lock of WebDAV has ended.
+    EndLock { key: Key, token: LockToken },
+    /// Keep a lock of WebDAV; an empty file is made where nothing is.
+    KeepLock {
+        lock: Box<DavLock>,
+        client: ClientAddress,
+        rights: LockRights,
+        /// It has the lock already, and another time from now on.
+        is_renewal: bool,
+    },
     /// Make a directory, where it is not there. If missing parents are refused, nothing may have its name.
     MakeDir { key: Key, parents: MissingParents },
     /// Move a file or a directory.
@@ -129,6 +142,15 @@ pub enum Whole {
     Stat { key: Key },
 }
 
+/// What a caller may lock; or why not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LockRights {
+    /// What is there.
+    pub existing: Result<(), Failure>,
+    /// A name that nothing has.
+    pub new: Result<(), Failure>,
+}
+
 /// The names that a command uses, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Names<'a> {
@@ -146,6 +168,8 @@ impl Whole {
         match self {
             Self::Delete { key, .. } => ("delete", Names::Change(key, None)),
             Self::Describe { key } => ("propfind", Names::Look(key)),
+            Self::EndLock { key, .. } => ("unlock", Names::Look(key)),
+            Self::KeepLock { lock, .. } => ("lock", Names::Look(&lock.key)),
             Self::MakeDir { key, .. } => ("mkdir", Names::Make(key)),
             Self::Rename { from, to, .. } => ("rename", Names::Change(from, Some(to))),
             Self::SetProperties { key, .. } => ("proppatch", Names::Change(key, None)),
@@ -246,6 +270,10 @@ pub enum Answer {
     Moved(Placed),
     /// Bytes that are free, and the quota that has the least left.
     SpaceLeft { free: u64, quota: Option<Usage> },
+    /// It is locked; `is_new` if an empty file was made for that.
+    Locked { token: LockToken, is_new: bool },
+    /// This lock of it has ended.
+    Unlocked(Key, LockToken),
     /// What has the new time, or the new properties.
     TimeSet(Node),
     /// It is done, and as durably as configured.

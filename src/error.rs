@@ -88,6 +88,8 @@ numbered! {
         WrongSecret = "wrong-secret",
         /// The path is longer than the path of any file.
         PathTooLong = "path-too-long",
+        /// A client of WebDAV has locked it.
+        Protected = "protected",
         /// The request names a host that this listener does not answer for.
         WrongHost = "wrong-host",
         /// The file system cannot be reached, or nothing can be staged on it; trying again may work.
@@ -111,6 +113,7 @@ impl Failure {
             Self::Gone => "its time is over",
             Self::GuessLimit => "too many wrong passwords from this address, try again later",
             Self::Internal => "the server could not complete this, its log says why",
+            Self::Protected => "a WebDAV client has locked this, see who works on it",
             Self::Locked => "in use by another request, try again",
             Self::NoSpace => "no space left for this file",
             Self::NotFound => "no such file or folder",

@@ -23,7 +23,7 @@
 //!
 //! | layer | modules | what |
 //! |---|---|---|
-//! | 0 | [`ids`] [`error`] [`object`] [`order`] [`command`] [`config`] [`counters`] [`properties`] [`time`] [`upload`] `fair_queue` | words |
+//! | 0 | [`ids`] [`error`] [`object`] [`order`] [`command`] [`config`] [`counters`] [`dav_locks`] [`properties`] [`time`] [`upload`] `fair_queue` | words |
 //! | 1 | [`buffer`] [`wire`] | held bytes; byte grammars |
 //! | 2 | [`access`] [`admission`] [`groups`] | rights and rules; transfer slots; what counts as one client |
 //! | 3 | [`dialect`] [`transfer`] [`platform`] | meaning; accounting of one body; the ports |
@@ -64,6 +64,8 @@ pub mod command;
 pub mod config;
 #[doc(hidden)]
 pub mod counters;
+#[doc(hidden)]
+pub mod dav_locks;
 #[doc(hidden)]
 pub mod dialect;
 #[doc(hidden)]

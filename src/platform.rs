@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use crate::access::Rules;
 use crate::buffer::Chunk;
 use crate::command::{Answer, Copying, Put, Whole};
+use crate::dav_locks::{DavLock, LockToken};
 use crate::error::StoreError;
 use crate::ids::{ClientAddress, ConnId, FileId, GroupId, ListenerId};
 use crate::object::{Details, Key, Listing, Meta, Precondition, Stored};
@@ -64,8 +65,7 @@ pub enum Op {
     EndPart { file: FileId, end: PartEnd },
     /// How far an upload is, as was last recorded. With [`Inquiry::Aside`] also while a connection is attached to it.
     FindUpload { id: UploadId, inquiry: Inquiry, permit: Permit },
-    /// Writes this part of a staging file to the disk, and waits for it: bounds the dirty memory of a long
-    /// upload. Promises nothing about durability.
+    /// Writes this part of a staging file to the disk: bounds the dirty memory of a long upload, and promises nothing.
     Flush { file: FileId, offset: u64, len: u64 },
     /// Copies the next bytes after `offset` into an upload that is concatenated from others: a few MiB at most.
     /// `digest` is the state of its digest there, where one is wanted.
@@ -99,8 +99,7 @@ pub enum Op {
         /// For the upload that is there, or for each of those that a new one is concatenated from.
         permit: Permit,
     },
-    /// Gives a complete copy its name, as durably as the store is configured: [`Outcome::Answered`]. Consumes `file`,
-    /// whatever happens.
+    /// Gives a complete copy its name: [`Outcome::Answered`]. Consumes `file`, whatever happens.
     PlaceCopy { file: FileId, copying: Box<Copying> },
     /// Reads up to `len` bytes into `chunk`, which comes back with the completion.
     Read { file: FileId, offset: u64, len: usize, chunk: Chunk },
@@ -146,10 +145,8 @@ pub enum Outcome {
     Closed,
     /// Visible, and as durable as configured.
     Committed(Stored),
-    /// A `Copy` ended: whether all is copied.
-    Copied {
-        is_complete: bool,
-    },
+    /// A `Copy` ended: true if all is copied.
+    Copied(bool),
     Created(FileId),
     Flushed,
     /// A `Join` ended: this many bytes were copied, never 0.
@@ -233,8 +230,8 @@ pub trait Store {
     /// Runs `op` at once if that does not block on a disk; otherwise hands it back.
     fn try_now(&mut self, conn: ConnId, op: Op) -> Result<Completion, Op>;
 
-    /// Queues `op`; clients take turns, and `None` is none of them. Never blocks and never fails, as a connection has a bounded number of operations in flight.
-    /// [`Event::Completions`] reports the end.
+    /// Queues `op`; clients take turns, and `None` is none of them. Never blocks and never fails, as a connection has a
+    /// bounded number of operations in flight. [`Event::Completions`] reports the end.
     fn submit(&mut self, conn: ConnId, client: Option<GroupId>, op: Op);
 
     fn next_completion(&mut self) -> Option<Completion>;
@@ -244,6 +241,14 @@ pub trait Store {
     fn next_wanted(&mut self) -> Option<UploadId> {
         None
     }
+
+    /// The locks of WebDAV that earlier processes have answered; `None` where none are offered. Waits for the disk.
+    fn kept_locks(&mut self, _now_s: u64) -> Option<Vec<DavLock>> {
+        None
+    }
+
+    /// These locks of WebDAV are over: the next start need not know of them.
+    fn forget_locks(&mut self, _tokens: &[LockToken]) {}
 
     /// True while the disk does not keep up: bytes are held in chunks and written with [`Op::Write`] instead of
     /// [`Store::write_now`]. Changes only between turns.

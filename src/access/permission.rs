@@ -15,7 +15,7 @@ use crate::access::control::Access;
 use crate::access::names::parent;
 use crate::access::rights::Rights;
 use crate::access::rules::Rules;
-use crate::command::{Append, Command, Copying, DirCopy, Put, Whole};
+use crate::command::{Append, Command, Copying, DirCopy, LockRights, Put, Whole};
 use crate::error::{Failure, StoreError};
 use crate::object::{Entry, Key, Listing, Meta, Node, Precondition};
 use crate::upload::{UploadId, UploadRef};
@@ -205,6 +205,11 @@ impl Rules {
                         Command::Run(Whole::Delete { ref key, is_recursive: true, .. }) if self.has_rule_under(key) => {
                             Err(DENIED)
                         }
+                        Command::Run(Whole::KeepLock { lock, client, is_renewal, .. }) => {
+                            let right = |right| if rights.has(right) { Ok(()) } else { Err(denied(asking.caller)) };
+                            let rights = LockRights { existing: right(Rights::REPLACE), new: right(Rights::CREATE) };
+                            Ok(Command::Run(Whole::KeepLock { lock, client, rights, is_renewal }))
+                        }
                         // In a drop box, no answer says whether a directory is there.
                         Command::Run(Whole::Space { key, .. }) if rights == Rights::CREATE => {
                             Ok(Command::Run(Whole::Space { key, is_strict: false }))
@@ -373,6 +378,10 @@ fn is_permitted(command: &Command, rights: Rights, may_list: bool) -> bool {
         Command::List { .. } => may_list,
         Command::Run(Whole::Delete { .. }) => rights.has(Rights::DELETE),
         Command::Run(Whole::SetTime { .. } | Whole::SetProperties { .. }) => rights.has(Rights::REPLACE),
+        // In a drop box, the answer would say whether something is there.
+        Command::Run(Whole::KeepLock { .. } | Whole::EndLock { .. }) => {
+            rights.has(Rights::REPLACE) || rights.has(Rights::CREATE) && rights != Rights::CREATE
+        }
         Command::Run(Whole::Space { .. }) => rights.has(Rights::CREATE) || rights.has(Rights::REPLACE),
         // The answer would say whether it is there already.
         Command::Run(Whole::MakeDir { .. }) => rights.has(Rights::CREATE) && rights != Rights::CREATE,

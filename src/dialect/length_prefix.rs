@@ -217,6 +217,8 @@ impl LengthPrefix {
             limits: context.limits,
             access: context.access,
             caller: context.caller.clone(),
+            dav_locks: context.dav_locks,
+            lock_tokens: None,
             key: context.key,
             client: context.client,
             proxy: None,

@@ -359,7 +359,9 @@ impl Protocol for Line {
             }
             Answer::Resumed(upload) => return self.resumed(&upload, context),
             Answer::UploadFound(upload) => say_upload(&upload, context.out),
-            Answer::Saved(_) | Answer::Described(_) => return Action::Close(CloseReason::Internal),
+            Answer::Saved(_) | Answer::Described(_) | Answer::Locked { .. } | Answer::Unlocked(..) => {
+                return Action::Close(CloseReason::Internal);
+            }
             Answer::Stored(stored) => {
                 if let Exchange::Put(put) = &self.exchange
                     && let Framing::NotBegun(_) = put.framing

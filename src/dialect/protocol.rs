@@ -14,6 +14,7 @@ use crate::access::{Access, Caller, Rights};
 use crate::command::{Answer, Command, Put};
 use crate::config::Limits;
 use crate::counters::Counters;
+use crate::dav_locks::{DavLocks, LockToken};
 use crate::error::{CloseReason, Failure};
 use crate::ids::ClientAddress;
 use crate::object::Key;
@@ -88,6 +89,10 @@ pub struct Context<'a> {
     /// The caller of the request. A protocol that is shown credentials sets it for each request that it decodes; before, it
     /// is what the connection itself proves.
     pub caller: Caller,
+    /// The locks of WebDAV, and the tokens of such that the request has shown. A protocol sets these for each request that
+    /// it decodes.
+    pub dav_locks: &'a DavLocks,
+    pub lock_tokens: Option<Box<[LockToken]>>,
     /// The name that the present request is about, as it is used: an upload to a drop box has another than was asked for.
     pub key: Option<&'a Key>,
     /// The address of the client that sent the request: the peer, or the one that a trusted proxy names, which a

@@ -3,6 +3,7 @@
 use crate::access::{Access, Caller};
 use crate::config::Limits;
 use crate::counters::Counters;
+use crate::dav_locks::DavLocks;
 use crate::dialect::protocol::{Context, Phase};
 use crate::error::Failure;
 
@@ -26,6 +27,8 @@ pub(super) fn call_protocol<R>(phase: Phase, access: &Access, call: impl FnOnce(
         limits: &limits,
         access,
         caller: Caller::ANYBODY,
+        dav_locks: &DavLocks::default(),
+        lock_tokens: None,
         key: None,
         client: [127, 0, 0, 1].into(),
         proxy: None,

@@ -13,7 +13,7 @@ use crate::platform::{Handshake, KeyUse, Platform, Readable, Stream};
 use crate::reactor::connections::Connection;
 use crate::reactor::parts::Reactor;
 use crate::session::state::{self, AwaitHeader, ProxyHeader};
-use crate::session::{Arrival, ArrivalEvent, Event, PeerRole, Session};
+use crate::session::{Arrival, ArrivalEvent, Event, Peer, PeerRole, Session};
 
 impl<P: Platform> Reactor<P> {
     /// Takes a connection, or turns it away.
@@ -208,19 +208,19 @@ impl<P: Platform> Reactor<P> {
         let Self { connections, env, .. } = self;
         let Some(connection) = connections.get_mut(id) else { return };
         let session = &mut connection.session;
-        let peer = session.peer();
+        let Peer { address, speaks, has_share, .. } = session.peer();
         env.certificate = None; // it speaks for nobody before it has a request
         session.tell(Event::Opened, &mut env.cx());
-        let shows_secrets = env.access.takes_credentials() && peer.speaks.traits().secret != Secret::Unknown;
-        if shows_secrets && peer.has_share {
-            match env.guesses.wait(ClientAddress::of(peer.address), env.clock.now, &env.limits) {
+        let shows_secrets = env.access.takes_credentials() && speaks.traits().secret != Secret::Unknown;
+        if shows_secrets && has_share {
+            match env.guesses.wait(ClientAddress::of(address), env.clock.now, &env.limits) {
                 Some(Duration::ZERO) => {}
                 Some(wait) => session.tell(Event::MustWait(wait), &mut env.cx()),
                 None => session.tell(Event::Role(PeerRole::LimitedClient), &mut env.cx()),
             }
         }
-        env.log_reports(peer.address, &mut connection.log_quota);
-        log::debug!("{}: connected as {id}", peer.address);
+        env.log_reports(address, &mut connection.log_quota);
+        log::debug!("{address}: connected as {id}");
     }
 }
 

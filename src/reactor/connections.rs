@@ -118,7 +118,8 @@ impl<S> Connections<S> {
 
     /// Frees the entry of a connection that has ended.
     pub(super) fn remove(&mut self, id: ConnId) {
-        let peer = self.slab.remove(id.slot()).session.peer();
+        let Connection { session, .. } = self.slab.remove(id.slot());
+        let peer = session.peer();
         self.admitted -= usize::from(peer.is_admitted);
         if peer.has_share {
             self.shares.remove(ClientAddress::of(peer.address));

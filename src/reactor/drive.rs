@@ -162,6 +162,7 @@ impl<P: Platform> Driver<'_, P> {
 
     fn start(&mut self, op: Op, budget: &mut Budget) {
         budget.spend(0, &mut self.env.meter);
+        let Some(op) = self.grant_lock(op) else { return };
         let op = match UploadLocks::upload_of(&op) {
             Some(upload) => self.uploads.acquire(self.id, upload, op),
             None => self.locks.acquire(self.id, op),

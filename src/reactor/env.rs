@@ -8,6 +8,7 @@ use crate::counters::Counters;
 use crate::dialect::Phase;
 use crate::groups::Groups;
 use crate::reactor::clock::Clock;
+use crate::reactor::lock_check::LockCheck;
 use crate::reactor::pacing::Pacing;
 use crate::session::{Cx, Disk, Report, RequestDataPool};
 use crate::transfer::Meter;
@@ -32,6 +33,7 @@ pub(super) struct Env {
     pub guesses: Guesses,
     pub groups: Groups,
     pub pacing: Pacing,
+    pub lock_check: LockCheck,
 }
 
 impl Env {
@@ -53,6 +55,7 @@ impl Env {
             spare: &mut self.spare,
             guesses: &mut self.guesses,
             groups: &mut self.groups,
+            dav_locks: &self.lock_check.locks,
             is_any_paced: !self.pacing.is_empty(),
         }
     }

@@ -46,6 +46,8 @@ mod driver;
 mod env;
 mod key_queue;
 mod listeners;
+mod lock_check;
+mod locking;
 mod logging;
 mod name_locks;
 mod pacing;

@@ -8,7 +8,7 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::command::Names;
+use crate::command::{Names, Whole};
 use crate::ids::ConnId;
 use crate::object::Key;
 use crate::platform::Op;
@@ -70,6 +70,8 @@ enum NameUse<'a> {
     /// With all that is under it if that is true.
     List(&'a Key, bool),
     Create(&'a Key),
+    /// After the changes that were accepted of it, and of what is under it if that is true.
+    Lock(&'a Key, bool),
     Change(&'a Key, Option<&'a Key>),
 }
 
@@ -85,6 +87,7 @@ fn name_use(op: &Op) -> NameUse<'_> {
         Op::Commit { key, .. } => NameUse::Change(key, None),
         Op::PlaceCopy { copying, .. } => NameUse::Change(&copying.to, None),
         Op::Store { put, .. } => NameUse::Change(&put.key, None),
+        Op::Run(Whole::KeepLock { lock, .. }) => NameUse::Lock(&lock.key, lock.is_deep),
         Op::Run(whole) => match whole.names() {
             Names::Look(key) => NameUse::Read(key),
             Names::Make(_) => NameUse::None,
@@ -123,8 +126,9 @@ impl NameLocks {
         }
         let blocker = match name_use {
             NameUse::None => None,
-            NameUse::Read(key) => {
-                self.names.get(key).is_some_and(|queue| self.is_changed_in(queue, u64::MAX)).then(|| key.clone())
+            NameUse::Read(key) => self.changed(key),
+            NameUse::Lock(key, is_deep) => {
+                self.changed(key).or_else(|| if is_deep { self.change_inside(key, true, u64::MAX) } else { None })
             }
             NameUse::List(dir, recursive) => {
                 let requested = *self.listings.entry(conn).or_insert(self.completed);
@@ -205,6 +209,11 @@ impl NameLocks {
         let is_change = |conn| number(conn).is_some_and(|number| number <= number_max);
         is_change(&queue.holder)
             || queue.waiting.iter().any(|waiter| matches!(waiter, Waiter::Claim(conn) if is_change(conn)))
+    }
+
+    /// This name, if it has a complete change.
+    fn changed(&self, key: &Key) -> Option<Key> {
+        self.names.get(key).is_some_and(|queue| self.is_changed_in(queue, u64::MAX)).then(|| key.clone())
     }
 
     /// A name inside `dir`, directly unless the listing is recursive, with a complete change of at most this number. Later ones do not count:

@@ -20,6 +20,7 @@ use crate::reactor::driver::{Buffers, Driver};
 use crate::reactor::env::Env;
 use crate::reactor::key_queue::KeyQueue;
 use crate::reactor::listeners::{ListenerSetup, Listeners};
+use crate::reactor::lock_check::LockCheck;
 use crate::reactor::name_locks::NameLocks;
 use crate::reactor::pacing::Pacing;
 use crate::reactor::scheduling::Scheduler;
@@ -106,6 +107,7 @@ impl<P: Platform> Reactor<P> {
                 pacing: Pacing::default(),
                 spare: RequestDataPool::default(),
                 guesses: Guesses::default(),
+                lock_check: LockCheck::default(),
                 clock,
                 access,
                 certificate: None,

@@ -63,6 +63,7 @@ impl<P: Platform> Reactor<P> {
         self.buffers.events = events;
         self.submit_released();
         self.expire_timers();
+        self.expire_locks();
         self.wake_paced();
         self.end_slowest();
         self.grant_slots();

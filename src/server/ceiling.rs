@@ -7,6 +7,7 @@ use std::mem::size_of;
 use crate::access::Rules;
 use crate::access::file::{FILE_LEN_MAX, QUOTAS_MAX, RULES_BYTES_MAX};
 use crate::config::Fixed;
+use crate::dav_locks::LOCKS_BYTES_MAX;
 use crate::dialect::http;
 use crate::os::net::tls::{KEY_WORKER_SESSIONS_MAX, SESSION_BYTES_MAX};
 use crate::reactor::Reactor;
@@ -75,6 +76,7 @@ impl Ceiling {
                 limits.read_buffer_bytes,
                 limits.held_bytes_max(),
                 RequestDataPool::BYTES_MAX,
+                if cfg!(feature = "webdav") { LOCKS_BYTES_MAX } else { 0 },
                 if limits.cache_files_max > 0 { limits.cache_bytes_max } else { 0 },
                 limits.io_workers.saturating_mul(crate::store::WORKER_BUFFER_BYTES),
                 // A listing on its way from the store to the reply that is made of it.

@@ -295,7 +295,9 @@ impl Builder {
             is_tls: listen.is_tls,
         };
         let setup = Setup { access, listeners: listeners.map(setup_of).collect(), limits: self.limits };
-        Ok(Server { reactor: Reactor::new(platform, setup), bound, are_tls, control, reload, ceiling, sandbox })
+        let mut reactor = Reactor::new(platform, setup);
+        reactor.offer_locks();
+        Ok(Server { reactor, bound, are_tls, control, reload, ceiling, sandbox })
     }
 
     /// The most memory, but for access control.

@@ -223,6 +223,7 @@ impl Common {
         let verdict = self.data.verdict.take();
         let retry_after_s = self.data.retry_after_s.take();
         let was_checked = verdict.is_some();
+        let lock_tokens = self.data.lock_tokens.take();
         let data = &mut *self.data;
         let mut context = Context {
             out: data.outbox.text(),
@@ -230,6 +231,8 @@ impl Common {
             limits: cx.limits,
             access: cx.access,
             caller,
+            dav_locks: cx.dav_locks,
+            lock_tokens,
             client,
             proxy: is_from_proxy.then(|| TrustedProxy { address: self.peer.ip(), user: None }),
             guesses,
@@ -243,7 +246,7 @@ impl Common {
             notes: &mut notes,
         };
         let result = run(self.dialect.protocol(), &mut context);
-        let Context { refused, wrong_secret, client, caller, .. } = context;
+        let Context { refused, wrong_secret, client, caller, lock_tokens, .. } = context;
         if wrong_secret {
             self.wrong_secrets = self.wrong_secrets.saturating_add(1);
             if !was_checked {
@@ -254,6 +257,7 @@ impl Common {
             self.identify(client, cx);
         }
         self.data.caller = caller;
+        self.data.lock_tokens = lock_tokens;
         let kind = self.dialect.kind();
         if kind != self.counted_as {
             // Only now has the peer shown what it speaks.

@@ -7,6 +7,7 @@ use crate::admission::Admission;
 use crate::buffer::ChunkPool;
 use crate::config::Limits;
 use crate::counters::Counters;
+use crate::dav_locks::DavLocks;
 use crate::dialect::Phase;
 use crate::groups::Groups;
 use crate::session::report::Report;
@@ -34,6 +35,7 @@ pub struct Cx<'a> {
     pub spare: &'a mut RequestDataPool,
     pub guesses: &'a mut Guesses,
     pub groups: &'a mut Groups,
+    pub dav_locks: &'a DavLocks,
     /// True while connections wait for the limits of their client: others of the same client must not overtake them.
     pub is_any_paced: bool,
 }

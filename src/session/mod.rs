@@ -130,8 +130,8 @@ impl Session {
         self.common.name
     }
 
-    pub const fn peer(&self) -> Peer {
-        let Common { dialect, peer, peer_role, .. } = &self.common;
+    pub fn peer(&self) -> Peer<'_> {
+        let Common { dialect, peer, peer_role, data, .. } = &self.common;
         let is_admitted = !dialect.is_turned_away();
         let is_client = matches!(peer_role, PeerRole::Client | PeerRole::LimitedClient);
         Peer {
@@ -140,6 +140,8 @@ impl Session {
             is_admitted,
             has_share: is_admitted && is_client,
             arrival: self.arrival(),
+            user: data.caller.name().unwrap_or_default(),
+            lock_tokens: data.lock_tokens.as_deref().unwrap_or_default(),
         }
     }
 

@@ -10,6 +10,7 @@ use crate::access::Caller;
 use crate::access::password::Verdict;
 use crate::admission::Slot;
 use crate::buffer::Outbox;
+use crate::dav_locks::LockToken;
 use crate::ids::GroupId;
 use crate::platform::Op;
 use crate::session::report::{Request, SentSegments};
@@ -31,6 +32,8 @@ pub struct RequestData {
     pub(super) slot: Slot,
     /// The caller of the request.
     pub(super) caller: Caller,
+    /// The tokens of WebDAV locks that the request has shown.
+    pub(super) lock_tokens: Option<Box<[LockToken]>>,
     /// The client group of the request, once that was needed.
     pub(super) group: Option<GroupId>,
     /// The client group that the present upload is counted for. While the table is full, [`Self::group`] may
@@ -58,6 +61,7 @@ impl RequestData {
         forwarded: None,
         slot: Slot::None,
         caller: Caller::ANYBODY,
+        lock_tokens: None,
         group: None,
         counted_upload: None,
         is_admitted: false,
@@ -88,6 +92,7 @@ impl LazyRequestData {
             ops,
             slot,
             caller: _,
+            lock_tokens: _,
             group,
             counted_upload,
             is_admitted: _,
@@ -114,6 +119,7 @@ impl LazyRequestData {
         {
             data.silence_reported = None;
             data.caller = Caller::ANYBODY;
+            data.lock_tokens = None;
             data.forwarded = None;
             data.retry_after_s = None;
             data.is_admitted = false;

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::admission::Slot;
+use crate::dav_locks::LockToken;
 use crate::dialect::Kind;
 use crate::object::Key;
 use crate::session::arrival::Arrival;
@@ -10,7 +11,7 @@ use crate::upload::UploadId;
 
 /// What is known of the peer.
 #[derive(Clone, Copy, Debug)]
-pub struct Peer {
+pub struct Peer<'a> {
     pub address: SocketAddr,
     /// What it speaks, as far as that is known.
     pub speaks: Kind,
@@ -20,6 +21,10 @@ pub struct Peer {
     pub has_share: bool,
     /// What it waits for; `None` from the first request on.
     pub arrival: Option<Arrival>,
+    /// The name that the caller of the request has proved; empty if none.
+    pub user: &'a str,
+    /// The tokens of WebDAV locks that the request has shown.
+    pub lock_tokens: &'a [LockToken],
 }
 
 /// Bytes that came and are still unread by the dialect.

@@ -44,6 +44,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use crate::command::{Answer, Names, Whole};
+use crate::dav_locks::{DavLock, LockToken};
 use crate::error::StoreError;
 use crate::ids::{ConnId, FileId, GroupId};
 use crate::object::Node;
@@ -369,6 +370,15 @@ impl Store for DiskStore {
 
     fn next_wanted(&mut self) -> Option<UploadId> {
         lock(&self.pool.wanted).pop()
+    }
+
+    fn kept_locks(&mut self, now_s: u64) -> Option<Vec<DavLock>> {
+        let is_alone = !self.fs.shared && self.pool.volume.stage_dirs().is_some();
+        is_alone.then(|| self.pool.volume.names.kept_locks(now_s))
+    }
+
+    fn forget_locks(&mut self, tokens: &[LockToken]) {
+        self.pool.queues.push(WorkQueue::Sync, Job::ForgetLocks(tokens.into()));
     }
 
     fn received(&mut self) {

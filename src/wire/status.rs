@@ -19,7 +19,7 @@ pub const fn code(failure: Failure) -> u16 {
         Failure::RangeUnsatisfiable => 416,
         Failure::WrongHost => 421,
         Failure::DigestMismatch => 422,
-        Failure::Locked => 423,
+        Failure::Locked | Failure::Protected => 423,
         Failure::Busy | Failure::ClientLimit | Failure::GuessLimit => 429,
         Failure::Internal => 500,
         Failure::NotImplemented(_) => 501,

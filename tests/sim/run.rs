@@ -109,7 +109,9 @@ impl Run {
             access: Access::new(None, false),
             listeners: clients::listeners().into_iter().map(Into::into).collect(),
         };
-        self.reactor = Some(Reactor::new(MemPlatform::new(&self.world), setup));
+        let mut reactor = Reactor::new(MemPlatform::new(&self.world), setup);
+        reactor.offer_locks();
+        self.reactor = Some(reactor);
     }
 
     fn reactor(&mut self) -> &mut Reactor<MemPlatform<World>> {

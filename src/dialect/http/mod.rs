@@ -57,7 +57,7 @@ use incoming::{EmptyBody, empty_chunked, is_bodyless};
 #[cfg(feature = "archives")]
 use methods::archive::{self, Archive, places::Archives};
 #[cfg(feature = "webdav")]
-use methods::dav::{self, body::Body};
+use methods::dav::{self, body::Body, condition, condition::Unmet};
 use methods::get::Get;
 pub use methods::listing::REPLY_BYTES_MIN;
 use mount::{Elsewhere, Mount};
@@ -242,8 +242,12 @@ impl Http {
     ) -> Result<(usize, Action), HeadError> {
         let mount = mount::take_off(&self.listener.policy.prefix, head);
         let response = ResponseMeta::new(head, &self.listener.policy);
+        #[cfg(feature = "webdav")]
+        let unmet = condition::unmet(head, &self.listener.policy, context);
         let exchange = match content {
             _ if mount != Mount::Inside => Exchange::new(response, Elsewhere::new(head, mount)),
+            #[cfg(feature = "webdav")]
+            _ if unmet.is_some() => Exchange::new(response, Unmet::new(head, unmet)),
             #[cfg(feature = "archives")]
             Content::Form(form) => Exchange::new(response, Archive::new(head, Some(&form), &self.listener.archives)),
             #[cfg(feature = "webdav")]

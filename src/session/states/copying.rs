@@ -38,12 +38,12 @@ impl Behavior for Copying {
                 common.data.ops.push_back(Op::Copy { file });
                 stay(CopyStage::Stepping { file, copying })
             }
-            (Ok(Outcome::Copied { is_complete: false }), CopyStage::Stepping { file, copying }) => {
+            (Ok(Outcome::Copied(false)), CopyStage::Stepping { file, copying }) => {
                 common.data.ops.push_back(Op::Copy { file });
                 stay(CopyStage::Stepping { file, copying })
             }
             // The rules may be others than when it began.
-            (Ok(Outcome::Copied { .. }), CopyStage::Stepping { file, copying }) => {
+            (Ok(Outcome::Copied(_)), CopyStage::Stepping { file, copying }) => {
                 match common.permit(Command::Copy(copying), cx) {
                     Ok(Command::Copy(copying)) => {
                         common.data.ops.push_back(Op::PlaceCopy { file, copying });

@@ -4,6 +4,7 @@ pub(crate) mod changes;
 pub(crate) mod commit;
 pub(crate) mod copy;
 pub(crate) mod create;
+pub(crate) mod dav_records;
 pub(crate) mod deferred_unlink;
 pub(crate) mod exchange;
 pub(crate) mod file_copy;

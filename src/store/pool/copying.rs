@@ -27,7 +27,7 @@ impl Pool {
         let mut copy = lock(&under_way.copy);
         let Some(copy) = &mut *copy else { return Err(no_such_file()) };
         let is_complete = under_way.volume.names.step_copy(&self.fs, copy)?;
-        Ok((Reply::Plain(Outcome::Copied { is_complete }), PendingSyncs::default()))
+        Ok((Reply::Plain(Outcome::Copied(is_complete)), PendingSyncs::default()))
     }
 
     pub(crate) fn place_copy(&self, under_way: &CopyUnderWay, copying: &Copying) -> Served {

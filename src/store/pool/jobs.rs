@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crate::buffer::Chunk;
+use crate::dav_locks::LockToken;
 use crate::error::{Failure, StoreError};
 use crate::ids::{ConnId, FileId, GroupId};
 use crate::object::Meta;
@@ -42,6 +43,8 @@ pub(crate) enum Job {
     Empty(Box<Removal>),
     /// Continue with the syncs of a change.
     FinishChange(Pending),
+    /// Remove the records of locks of WebDAV that are over.
+    ForgetLocks(Box<[LockToken]>),
     /// Try whether uploads can be stored again.
     Probe,
     /// Look at what other servers of the directory have left for this one.

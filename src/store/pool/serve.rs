@@ -8,6 +8,7 @@ use crate::command::{Answer, Names, Whole};
 use crate::error::{Failure, StoreError};
 use crate::ids::{ConnId, GroupId};
 use crate::platform::{Finding, Op, Outcome, PasswordCheck, WorkMemory};
+use crate::store::fs::errno::TARGET;
 use crate::store::fs::list::PageOf;
 use crate::store::fs::read::tail;
 use crate::store::fs::root::FileSystem;
@@ -42,6 +43,7 @@ impl Pool {
             Op::OpenUpload { .. } | Op::Checkpoint { .. } | Op::EndPart { .. } | Op::RemoveUpload { .. } => {
                 WorkQueue::Sync
             }
+            Op::Run(Whole::KeepLock { .. } | Whole::EndLock { .. }) => WorkQueue::Sync,
             Op::Run(whole) => match whole.names() {
                 Names::Change(..) => WorkQueue::Sync,
                 Names::Make(_) if self.fs.durable => WorkQueue::Sync,
@@ -87,6 +89,11 @@ impl Pool {
                     self.empty(removal);
                 }
             }
+            Job::ForgetLocks(tokens) => {
+                if let Err((site, cause)) = self.volume.names.forget_locks(&tokens) {
+                    log::warn!(target: TARGET, "locks that are over could not be removed: {site}: {cause}");
+                }
+            }
             Job::Probe => self.volume.names.staging.probe(),
             Job::Look => {
                 self.look();
@@ -103,28 +110,31 @@ impl Pool {
             Job::Adopt(mount) => self.adopt(&mount),
             Job::LookIn(mount, volume) => self.look_in(&mount, &volume),
             Job::CloseMount(mount) => self.mounted.close(&self.fs, &mount),
-            Job::Count(count) => {
-                let is_new = count.is_none();
-                let count = count.or_else(|| Count::begin(&self.volume.names.quotas));
-                if let Some(count) = count
-                    && !self.queues.is_closed()
-                {
-                    if is_new && count.mount(&self.fs).is_some() {
-                        return self.count(Some(count));
-                    }
-                    let next = match count.step(&self.fs, &self.volume.names.quotas) {
-                        Step::GoesOn(count) => Some(count),
-                        Step::Ended => None,
-                    };
-                    self.count(next);
-                }
-            }
+            Job::Count(count) => self.step_count(count),
             Job::Sweep(mut sweep, share) => {
                 if !self.queues.is_closed() && sweep.step() {
                     self.queues.push_of(WorkQueue::Sync, None, share, Job::Sweep(sweep, share));
                 }
             }
         }
+    }
+
+    /// The next step of a count, or of a new one.
+    fn step_count(&self, under_way: Option<Box<Count>>) {
+        let is_new = under_way.is_none();
+        let Some(count) = under_way.or_else(|| Count::begin(&self.volume.names.quotas)) else { return };
+        if self.queues.is_closed() {
+            return;
+        }
+        let next = if is_new && count.mount(&self.fs).is_some() {
+            Some(count)
+        } else {
+            match count.step(&self.fs, &self.volume.names.quotas) {
+                Step::GoesOn(count) => Some(count),
+                Step::Ended => None,
+            }
+        };
+        self.count(next);
     }
 
     /// Does an operation; `None` where its end is reported once what it has changed is synced.
@@ -295,12 +305,18 @@ impl Pool {
                 .delete((key, *is_recursive), *expected_kind, precondition)
                 .map(|change| self.changed(change)),
             // Only WebDAV asks for these.
-            Whole::Describe { .. } | Whole::SetProperties { .. } if !cfg!(feature = "webdav") => {
+            Whole::Describe { .. } | Whole::EndLock { .. } | Whole::KeepLock { .. } | Whole::SetProperties { .. }
+                if !cfg!(feature = "webdav") =>
+            {
                 Err(StoreError::refused(Failure::Internal, "properties"))
             }
             Whole::Describe { key } => {
                 let entry = self.fs.describe(key)?;
                 Ok(plain(Outcome::Answered(Answer::Described(Box::new(entry)))))
+            }
+            Whole::EndLock { key, token } => volume.names.end_lock(key, *token).map(|change| self.changed(change)),
+            Whole::KeepLock { lock, rights, .. } => {
+                volume.names.keep_lock(lock, rights).map(|change| self.changed(change))
             }
             Whole::MakeDir { key, parents } => volume.names.make_dir(key, *parents).map(|change| self.changed(change)),
             Whole::Rename { from, to, precondition, parents, replaces_dir, len_max } => volume

@@ -32,7 +32,7 @@ impl Bench {
     /// Whether it is complete; a copy that failed is given up, as a connection does.
     fn step_copy(&mut self, file: FileId) -> Result<bool, Failure> {
         match self.run(Op::Copy { file }) {
-            Ok(Outcome::Copied { is_complete }) => Ok(is_complete),
+            Ok(Outcome::Copied(is_complete)) => Ok(is_complete),
             Ok(other) => panic!("{other:?}"),
             Err(failure) => {
                 self.run(Op::Abort { file }).unwrap();

@@ -4,6 +4,7 @@
 mod cache;
 #[cfg(target_os = "linux")]
 mod copies;
+mod dav_records;
 mod digests;
 mod inherited;
 mod listing;

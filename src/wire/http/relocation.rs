@@ -31,9 +31,13 @@ pub enum Depth {
 /// An address or a path, with or without a final `/`; its query is ignored. The scheme is not compared: a proxy may have
 /// ended the TLS of the client.
 pub fn destination(head: &Head<'_>) -> Result<Destination, Failure> {
-    let bad = Failure::Malformed("Destination is neither a path nor an http address");
     let text = head.upload.as_ref().and_then(|fields| fields.destination);
-    let text = text.ok_or(Failure::Malformed("the request has no Destination"))?;
+    here(head, text.ok_or(Failure::Malformed("the request has no Destination"))?)
+}
+
+/// What an address or a path of such a field names.
+pub fn here(head: &Head<'_>, text: &str) -> Result<Destination, Failure> {
+    let bad = Failure::Malformed("Destination is neither a path nor an http address");
     let (authority, local) =
         if text.starts_with('/') { (None, text) } else { head::absolute(text).map_err(|_| bad)? };
     if local.contains('#') {

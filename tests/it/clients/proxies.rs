@@ -279,7 +279,7 @@ fn a_posted_form_is_refused_so_that_clients_see_it() {
             assert_eq!(bench.curl(&arguments).0, 405, "{len} {more:?}");
             let head = fs::read_to_string(bench.here("head")).expect("a head");
             assert!(
-                head.contains("\r\nAllow: GET, HEAD, PUT, DELETE, MKCOL, COPY, MOVE, PROPFIND, PROPPATCH, OPTIONS\r\n"),
+                head.contains("\r\nAllow: GET, HEAD, PUT, DELETE, MKCOL, COPY, MOVE, PROPFIND, PROPPATCH, LOCK, UNLOCK, OPTIONS\r\n"),
                 "{head}"
             );
         }

@@ -19,10 +19,10 @@ fn said(bench: &Bench, program: &str, arguments: &[&str]) -> String {
     out
 }
 
-/// Runs litmus against an address, but for its tests of locks.
+/// Runs litmus against an address.
 #[track_caller]
 fn litmus(bench: &Bench, arguments: &[&str]) {
-    let groups = ["basic", "copymove", "props", "http"];
+    let groups = ["basic", "copymove", "props", "locks", "http"];
     let output = Command::new("timeout")
         .args(["300", "litmus", "-k"])
         .args(arguments)
@@ -31,7 +31,7 @@ fn litmus(bench: &Bench, arguments: &[&str]) {
         .output()
         .expect("timeout can be run");
     let out = String::from_utf8_lossy(&output.stdout);
-    for (group, tests) in groups.into_iter().zip([16, 13, 30, 4]) {
+    for (group, tests) in groups.into_iter().zip([16, 13, 30, 41, 4]) {
         let summary = format!("<- summary for `{group}': of {tests} tests run: {tests} passed, 0 failed. 100.0%");
         assert!(out.contains(&summary) && !out.contains("SKIPPED"), "{summary} not in:\n{out}");
     }
@@ -149,7 +149,7 @@ fn what_is_written_in_a_mount_of_davfs2_is_on_the_server() {
     let at = bench.here("mnt");
     fs::create_dir(&at).expect("a folder");
     let options = bench.here("davfs2.conf");
-    fs::write(&options, "use_locks 0\nbuf_size 64\ndelay_upload 0\nask_auth 0\n").expect("a file");
+    fs::write(&options, "buf_size 64\ndelay_upload 0\nask_auth 0\n").expect("a file");
     fs::set_permissions(&options, fs::Permissions::from_mode(0o600)).expect("root may");
     let option = format!("conf={}", options.display());
     said(&bench, "mount", &["-t", "davfs", "-o", &option, &bench.url("/"), "mnt"]);

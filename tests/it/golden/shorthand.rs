@@ -38,7 +38,7 @@ const DATE: &str = "Tue, 14 Nov 2023 22:13:20 GMT";
 const EXPOSED: &str = "Access-Control-Expose-Headers: Accept-Patch, Accept-Ranges, Content-Disposition, Content-Range, DAV, ETag, Link, Location, Repr-Digest, Retry-After, \
     Tus-Checksum-Algorithm, Tus-Extension, Tus-Max-Size, Tus-Resumable, Tus-Version, Unlisted-Names, Upload-Complete, \
     Upload-Concat, Upload-Defer-Length, Upload-Expires, Upload-Length, Upload-Limit, Upload-Metadata, Upload-Offset, X-OC-MTime\\r\\n";
-const DAV: &str = "DAV: 1\\r\\nMS-Author-Via: DAV\\r\\n";
+const DAV: &str = "DAV: 1, 2\\r\\nMS-Author-Via: DAV\\r\\n";
 const OFFERED: &str = "Tus-Resumable: 1.0.0\\r\\nTus-Version: 1.0.0\\r\\nTus-Max-Size: 1000\\r\\n\
      Tus-Extension: creation,creation-with-upload,creation-defer-length,termination,checksum,expiration,concatenation\\r\\n\
      Tus-Checksum-Algorithm: sha1,sha256\\r\\n\
@@ -96,8 +96,12 @@ fn one(inside: &str) -> Option<String> {
             let (version, name) = value.split_once(' ')?;
             expand(&format!("{{201}}Location: {name}\\r\\n{{version {version}}}{{length 0}}"))
         }
-        "allow" => "Allow: GET, HEAD, PUT, DELETE, MKCOL, COPY, MOVE, PROPFIND, PROPPATCH, OPTIONS\\r\\n".to_owned(),
-        "methods" => "GET, HEAD, PUT, POST, PATCH, DELETE, MKCOL, COPY, MOVE, PROPFIND, PROPPATCH, OPTIONS".to_owned(),
+        "allow" => "Allow: GET, HEAD, PUT, DELETE, MKCOL, COPY, MOVE, PROPFIND, PROPPATCH, LOCK, UNLOCK, OPTIONS\\r\\n"
+            .to_owned(),
+        "methods" => {
+            "GET, HEAD, PUT, POST, PATCH, DELETE, MKCOL, COPY, MOVE, PROPFIND, PROPPATCH, LOCK, UNLOCK, OPTIONS"
+                .to_owned()
+        }
         "dav" => DAV.to_owned(),
         "resumed" => OFFERED.to_owned(),
         "offered" => format!("{DAV}{OFFERED}"),

@@ -266,7 +266,8 @@ impl Real {
             slept: false,
         };
         let setup = Setup { limits, access, listeners: vec![listening.into()] };
-        let reactor = Reactor::new(platform, setup);
+        let mut reactor = Reactor::new(platform, setup);
+        reactor.offer_locks();
         Self {
             reactor,
             control,

@@ -3,6 +3,7 @@
 //! else, conditions among it, is decided by the real store.
 
 use filewharf::command::{Answer, Put, Whole};
+use filewharf::dav_locks::{DavLock, LockToken};
 use filewharf::error::StoreError;
 use filewharf::ids::{ConnId, FileId, GroupId};
 use filewharf::object::{Etag, Key, Meta, Node, Precondition, Stored};
@@ -193,6 +194,14 @@ impl Store for StillPlatform {
 
     fn flush_window(&self) -> Option<u64> {
         self.os.borrow_mut().store().flush_window()
+    }
+
+    fn kept_locks(&mut self, now_s: u64) -> Option<Vec<DavLock>> {
+        self.os.get_mut().store().kept_locks(now_s)
+    }
+
+    fn forget_locks(&mut self, tokens: &[LockToken]) {
+        self.os.get_mut().store().forget_locks(tokens);
     }
 
     fn received(&mut self) {

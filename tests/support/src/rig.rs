@@ -59,6 +59,8 @@ impl Mode {
 struct Still {
     base: Instant,
     now: Duration,
+    /// The clock on the wall stands, so that replies have the same date; but for a test of what it is for.
+    on_wall_s: u64,
     mode: Mode,
     net: Net,
     disk: Disk,
@@ -95,6 +97,7 @@ impl Still {
         Self {
             base: Instant::now(),
             now: Duration::ZERO,
+            on_wall_s: 0,
             mode,
             net,
             disk,
@@ -135,8 +138,8 @@ impl Still {
 
 impl World for Still {
     fn parts(&mut self) -> Parts<'_> {
-        let Self { net, disk, rng, faults, shape, trace, .. } = self;
-        Parts { net, disk, rng, faults, shape, trace, now_us: 0 }
+        let Self { net, disk, rng, faults, shape, trace, on_wall_s, .. } = self;
+        Parts { net, disk, rng, faults, shape, trace, now_us: *on_wall_s * 1_000_000 }
     }
 
     fn now(&self) -> Instant {
@@ -223,7 +226,9 @@ impl Rig {
     pub fn speaking(listening: Listening, mode: Mode, limits: Limits, access: Access) -> Self {
         let world = Rc::new(RefCell::new(Still::new(mode)));
         let setup = Setup { limits, access, listeners: vec![listening.into()] };
-        Self { reactor: Reactor::new(MemPlatform::new(&world), setup), world }
+        let mut reactor = Reactor::new(MemPlatform::new(&world), setup);
+        reactor.offer_locks();
+        Self { reactor, world }
     }
 
     /// Connections come only from these proxies.
@@ -231,7 +236,9 @@ impl Rig {
         let world = Rc::new(RefCell::new(Still::new(Mode::PLAIN)));
         let proxies = Some(proxies.parse().expect("networks"));
         let setup = Setup { limits, access, listeners: vec![ListenerSetup { listening, proxies, is_tls: false }] };
-        Self { reactor: Reactor::new(MemPlatform::new(&world), setup), world }
+        let mut reactor = Reactor::new(MemPlatform::new(&world), setup);
+        reactor.offer_locks();
+        Self { reactor, world }
     }
 
     fn world(&self) -> RefMut<'_, Still> {
@@ -466,6 +473,12 @@ impl Rig {
         // A turn that begins with nothing to report may still find deadlines that have passed.
         self.turn();
         self.settle();
+    }
+
+    /// Lets time pass, also on the clock on the wall.
+    pub fn pass_on_wall(&mut self, time: Duration) {
+        self.world().on_wall_s += time.as_secs();
+        self.pass(time);
     }
 
     /// Lets time pass without a turn: what comes next and the deadlines are seen together.

@@ -51,6 +51,10 @@ pub(super) fn exchange(head: &Head<'_>, response: ResponseMeta) -> Arc<Exchange>
         #[cfg(feature = "page")]
         Method::Post if form::concerns(head) => Exchange::new(response, form::Form::new(head)),
         Method::Post => Exchange::new(response, Post::new(head)),
-        Method::PropFind | Method::PropPatch | Method::Other(_) => Exchange::new(response, Unoffered::new(head)),
+        #[cfg(feature = "webdav")]
+        Method::Unlock if response.offers_webdav => Exchange::new(response, dav::unlock()),
+        Method::Lock | Method::Unlock | Method::PropFind | Method::PropPatch | Method::Other(_) => {
+            Exchange::new(response, Unoffered::new(head))
+        }
     }
 }

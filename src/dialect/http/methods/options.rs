@@ -18,7 +18,7 @@ pub(super) fn allow(response: &ResponseMeta, context: &Context<'_>) -> Field<'st
         (true, false) => &"GET, HEAD, OPTIONS",
         (true, true) => &"GET, HEAD, PROPFIND, OPTIONS",
         (false, false) => &"GET, HEAD, PUT, DELETE, MKCOL, COPY, MOVE, OPTIONS",
-        (false, true) => &"GET, HEAD, PUT, DELETE, MKCOL, COPY, MOVE, PROPFIND, PROPPATCH, OPTIONS",
+        (false, true) => &"GET, HEAD, PUT, DELETE, MKCOL, COPY, MOVE, PROPFIND, PROPPATCH, LOCK, UNLOCK, OPTIONS",
     };
     ("Allow", methods)
 }
@@ -40,14 +40,19 @@ impl Handler for Options {
             (false, false) => {
                 ("Allow", &"GET, HEAD, PUT, POST, PATCH, DELETE, MKCOL, COPY, MOVE, OPTIONS" as &dyn Display)
             }
-            (false, true) => {
-                ("Allow", &"GET, HEAD, PUT, POST, PATCH, DELETE, MKCOL, COPY, MOVE, PROPFIND, PROPPATCH, OPTIONS" as _)
-            }
+            (false, true) => (
+                "Allow",
+                &"GET, HEAD, PUT, POST, PATCH, DELETE, MKCOL, COPY, MOVE, PROPFIND, PROPPATCH, LOCK, UNLOCK, OPTIONS"
+                    as _,
+            ),
         };
         field(name, methods, context.out);
         if response.offers_webdav {
             // Office takes the second for the sign that it may write.
-            context.out.extend_from_slice(b"DAV: 1\r\nMS-Author-Via: DAV\r\n");
+            let may_lock = context.dav_locks.are_offered() && !context.access.is_read_only();
+            let class = if may_lock { "1, 2" } else { "1" };
+            field("DAV", &class, context.out);
+            field("MS-Author-Via", &"DAV", context.out);
         }
         if !context.access.is_read_only() {
             resumable::announce(context.limits, context.out);

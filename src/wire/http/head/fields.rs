@@ -26,7 +26,8 @@ impl<'a> Values<'a> {
         &self.lines[..self.len]
     }
 
-    fn push(&mut self, value: &'a str) -> Result<(), HeadError> {
+    /// Another line.
+    pub fn add(&mut self, value: &'a str) -> Result<(), HeadError> {
         *self.lines.get_mut(self.len).ok_or(HeadError::TooLarge)? = value;
         self.len += 1;
         Ok(())
@@ -66,7 +67,7 @@ impl<'a> Fields<'a> {
         let Some(slot) = self.slot(name) else { return Ok(()) };
         let value = text(value)?;
         match slot {
-            Slot::List(values) => values.push(value),
+            Slot::List(values) => values.add(value),
             Slot::Single(single) => once(single, value),
             Slot::Date(date) => {
                 // RFC 9110 §13.1.3: with more than one member, the precondition is ignored.

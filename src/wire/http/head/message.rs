@@ -44,6 +44,7 @@ pub enum Method<'a> {
     Delete,
     Get,
     Head,
+    Lock,
     MkCol,
     Move,
     Options,
@@ -51,6 +52,7 @@ pub enum Method<'a> {
     PropFind,
     PropPatch,
     Put,
+    Unlock,
     Other(&'a str),
 }
 
@@ -62,6 +64,7 @@ impl<'a> Method<'a> {
             "DELETE" => Self::Delete,
             "GET" => Self::Get,
             "HEAD" => Self::Head,
+            "LOCK" => Self::Lock,
             "MKCOL" => Self::MkCol,
             "MOVE" => Self::Move,
             "OPTIONS" => Self::Options,
@@ -69,13 +72,14 @@ impl<'a> Method<'a> {
             "PROPFIND" => Self::PropFind,
             "PROPPATCH" => Self::PropPatch,
             "PUT" => Self::Put,
+            "UNLOCK" => Self::Unlock,
             other => Self::Other(other),
         }
     }
 
     /// True if a body of this method has no meaning (RFC 9110 §9.3, RFC 4918 §9).
     pub const fn is_without_body(self) -> bool {
-        matches!(self, Self::Copy | Self::Delete | Self::Get | Self::Head | Self::Move | Self::Options)
+        matches!(self, Self::Copy | Self::Delete | Self::Get | Self::Head | Self::Move | Self::Options | Self::Unlock)
     }
 }
 

@@ -4,12 +4,15 @@
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UploadFields<'a> {
     pub content_type: Option<&'a str>,
+    pub dav_if: Option<&'a str>,
     pub depth: Option<&'a str>,
     pub destination: Option<&'a str>,
     pub filewharf_link: Option<&'a str>,
+    pub lock_token: Option<&'a str>,
     pub method_override: Option<&'a str>,
     pub oc_checksum: Option<&'a str>,
     pub overwrite: Option<&'a str>,
+    pub timeout: Option<&'a str>,
     pub tus_resumable: Option<&'a str>,
     pub upload_checksum: Option<&'a str>,
     pub upload_complete: Option<&'a str>,
@@ -28,12 +31,15 @@ impl<'a> UploadFields<'a> {
     pub(super) fn take(this: &mut Option<Box<Self>>, name: &[u8], value: &'a [u8]) {
         let slot: fn(&mut Self) -> &mut Option<&'a str> = match name {
             b"content-type" => |fields| &mut fields.content_type,
+            b"if" => |fields| &mut fields.dav_if,
             b"depth" => |fields| &mut fields.depth,
             b"destination" => |fields| &mut fields.destination,
             b"filewharf-link" => |fields| &mut fields.filewharf_link,
+            b"lock-token" => |fields| &mut fields.lock_token,
             b"x-http-method-override" => |fields| &mut fields.method_override,
             b"oc-checksum" => |fields| &mut fields.oc_checksum,
             b"overwrite" => |fields| &mut fields.overwrite,
+            b"timeout" => |fields| &mut fields.timeout,
             b"tus-resumable" => |fields| &mut fields.tus_resumable,
             b"upload-checksum" => |fields| &mut fields.upload_checksum,
             b"upload-complete" => |fields| &mut fields.upload_complete,

@@ -3,10 +3,11 @@
 
 use std::fmt::Write as _;
 
+use crate::dav_locks::DavLocks;
 use crate::dialect::http::media_type;
 use crate::object::{Entry, Key, Meta, Node};
 use crate::properties::Name;
-use crate::wire::dav::{DAV, xml};
+use crate::wire::dav::{DAV, lock, xml};
 use crate::wire::http::date;
 use crate::wire::line::hex;
 
@@ -26,20 +27,24 @@ pub(super) enum Live {
     Etag,
     Executable,
     LastModified,
+    LockDiscovery,
     QuotaAvailable,
     QuotaUsed,
     ResourceType,
+    SupportedLock,
     Win32LastModified,
 }
 
 /// Those that are sent to a client that asks for all come first.
-const TABLE: [(Live, &str, &str); 11] = [
+const TABLE: [(Live, &str, &str); 13] = [
     (Live::ResourceType, DAV, "resourcetype"),
     (Live::DisplayName, DAV, "displayname"),
     (Live::ContentLength, DAV, "getcontentlength"),
     (Live::ContentType, DAV, "getcontenttype"),
     (Live::Etag, DAV, "getetag"),
     (Live::LastModified, DAV, "getlastmodified"),
+    (Live::LockDiscovery, DAV, "lockdiscovery"),
+    (Live::SupportedLock, DAV, "supportedlock"),
     (Live::QuotaAvailable, DAV, "quota-available-bytes"),
     (Live::QuotaUsed, DAV, "quota-used-bytes"),
     (Live::Checksums, OWNCLOUD, "checksums"),
@@ -53,6 +58,9 @@ pub(super) struct Facts<'a> {
     pub(super) key: &'a Key,
     pub(super) entry: &'a Entry,
     pub(super) space: Option<Space>,
+    pub(super) locks: &'a DavLocks,
+    /// The path under which a proxy passes this server on, and the time in seconds since 1970.
+    pub(super) at: (&'a str, u64),
 }
 
 /// In bytes.
@@ -80,9 +88,15 @@ impl Live {
 
     /// Writes the property with its value; false if there is none.
     pub(super) fn write(self, facts: &Facts<'_>, out: &mut String) -> bool {
-        let Facts { key, entry, space } = facts;
+        let Facts { key, entry, space, locks, at } = facts;
         let file = if let Some(Node::File(meta)) = &entry.node { Some(meta) } else { None };
         let _ = match (self, file) {
+            (Self::LockDiscovery, _) => {
+                lock::write_discovery(locks.covering(key), *at, out);
+                Ok(())
+            }
+            (Self::SupportedLock, _) if locks.are_offered() => write!(out, "{}", lock::SUPPORTED),
+            (Self::SupportedLock, _) => write!(out, "<D:supportedlock/>"),
             (Self::ResourceType, _) if entry.is_dir => {
                 write!(out, "<D:resourcetype><D:collection/></D:resourcetype>")
             }

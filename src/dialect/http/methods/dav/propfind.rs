@@ -176,14 +176,15 @@ impl Run {
 
     fn send(&mut self, listing: &Listing, response: &mut ResponseMeta, context: &mut Context<'_>) -> Action {
         let (mut text, dir) = (String::new(), &self.path.key);
+        let (locks, at) = (context.dav_locks, (&*self.mount, context.wall_clock_s));
         let itself = self.itself.take();
         let is_first = itself.is_some();
         if let Some(entry) = &itself {
             text.push_str(multistatus::BEGIN);
-            self.asked.write(&self.mount, &Facts { key: dir, entry, space: self.space }, &mut text);
+            self.asked.write(&self.mount, &Facts { key: dir, entry, space: self.space, locks, at }, &mut text);
         }
         let fitting = write_rows(&listing.entries, content_bytes_max(context), &mut text, |entry, text| {
-            self.asked.write(&self.mount, &Facts { key: &dir.child(&entry.name), entry, space: None }, text);
+            self.asked.write(&self.mount, &Facts { key: &dir.child(&entry.name), entry, space: None, locks, at }, text);
         });
         let next = last_before_more(listing, fitting).map(|last| Order::default().cursor(last).into());
         if next.is_none() {

@@ -37,7 +37,7 @@ impl Disk {
                 self.fit(rng, faults)?;
                 let copied = self.copy_mut(file);
                 copied.steps = copied.steps.saturating_sub(1);
-                Ok(Next::Done(Outcome::Copied { is_complete: copied.steps == 0 }))
+                Ok(Next::Done(Outcome::Copied(copied.steps == 0)))
             }
             Op::PlaceCopy { file, copying } => {
                 let copied = self.take_copy(file);

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use filewharf::buffer::Chunk;
 use filewharf::command::{Put, Whole};
+use filewharf::dav_locks::{DavLock, LockToken};
 use filewharf::error::{Failure, StoreError};
 use filewharf::ids::{ConnId, FileId, GroupId};
 use filewharf::object::{Durability, Key, Placed, Precondition, Stored};
@@ -47,6 +48,8 @@ pub struct Disk {
     next_job: u64,
     next_staged: u64,
     pub(super) uploads: Uploads,
+    /// What is kept of the locks of WebDAV.
+    pub(super) dav_locks: BTreeMap<LockToken, DavLock>,
     /// Writes on their way, by file.
     writing: BTreeMap<Ino, u32>,
     pub done: VecDeque<Completion>,
@@ -177,6 +180,7 @@ impl Disk {
             next_job: 0,
             next_staged: 0,
             uploads: Uploads::default(),
+            dav_locks: BTreeMap::new(),
             writing: BTreeMap::new(),
             done: VecDeque::new(),
             rung: false,
@@ -214,6 +218,15 @@ impl Disk {
     /// How much younger each file is than the one before.
     pub fn set_mtime_step(&mut self, seconds: i64) {
         self.tree.mtime_step = seconds;
+    }
+
+    pub(super) fn kept_locks(&self, now_s: u64) -> Vec<DavLock> {
+        let there = |lock: &&DavLock| lock.expires_s > now_s && self.tree.at(lock.key.as_str()).is_some();
+        self.dav_locks.values().filter(there).cloned().collect()
+    }
+
+    pub(super) fn forget_locks(&mut self, tokens: &[LockToken]) {
+        self.dav_locks.retain(|token, _| !tokens.contains(token));
     }
 
     /// The content of a file.

@@ -119,6 +119,28 @@ impl Disk {
             Op::Run(Whole::SetProperties { key, mtime, changes }) => {
                 self.set_kept(&key, (mtime, &changes), durable, rng, faults)
             }
+            Op::Run(Whole::KeepLock { lock, rights, .. }) => {
+                self.fit(rng, faults)?;
+                let is_new = self.tree.at(lock.key.as_str()).is_none();
+                if is_new {
+                    rights.new.map_err(refused)?;
+                    self.need_dir(lock.key.parent())?;
+                    let dir = self.make_way(lock.key.parent())?;
+                    let ino = self.tree.create(dir, lock.key.name());
+                    self.tree.touch(ino);
+                } else {
+                    rights.existing.map_err(refused)?;
+                }
+                let above = lock.key.parent().to_owned();
+                let token = lock.token;
+                self.dav_locks.insert(token, *lock);
+                Ok(self.owing(&[&above], Outcome::Answered(Answer::Locked { token, is_new }), durable))
+            }
+            Op::Run(Whole::EndLock { key, token }) => {
+                self.fit(rng, faults)?;
+                self.dav_locks.remove(&token);
+                Ok(Next::Done(Outcome::Answered(Answer::Unlocked(key, token))))
+            }
             Op::Run(Whole::SetTime { key, mtime }) => self.set_kept(&key, (Some(mtime), &[]), durable, rng, faults),
             Op::Run(Whole::Space { key, is_strict }) => {
                 failing(rng, faults)?;

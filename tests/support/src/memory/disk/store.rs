@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use filewharf::dav_locks::{DavLock, LockToken};
 use filewharf::error::StoreError;
 use filewharf::ids::{ConnId, FileId, GroupId};
 use filewharf::platform::{Completion, Health, Op, Queued, ReadNow, Store};
@@ -60,6 +61,14 @@ impl<W: World> Store for MemStore<W> {
         let mut world = self.world.borrow_mut();
         let disk = world.parts().disk;
         if disk.reversed { disk.done.pop_back() } else { disk.done.pop_front() }
+    }
+
+    fn kept_locks(&mut self, now_s: u64) -> Option<Vec<DavLock>> {
+        Some(self.world.borrow_mut().parts().disk.kept_locks(now_s))
+    }
+
+    fn forget_locks(&mut self, tokens: &[LockToken]) {
+        self.world.borrow_mut().parts().disk.forget_locks(tokens);
     }
 
     fn received(&mut self) {

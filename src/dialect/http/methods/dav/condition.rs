@@ -1,0 +1,92 @@
+//! What the `If` field of a request means here (RFC 4918 §10.4): the tokens that it shows, whether it holds as far as locks
+//! decide, and what it says of versions, which the store decides as it does `If-Match`.
+
+use crate::dav_locks::LockToken;
+use crate::dialect::http::handler::Handler;
+use crate::dialect::http::incoming::Incoming;
+use crate::dialect::http::policy::Policy;
+use crate::dialect::http::response::{Refusal, ResponseMeta};
+use crate::dialect::protocol::{Action, Context};
+use crate::error::Failure;
+use crate::object::Key;
+use crate::wire::dav::condition::{If, Needs};
+use crate::wire::http::head::{Head, Method, Values};
+use crate::wire::http::relocation::{self, Destination};
+use crate::wire::http::target;
+
+/// Why the field keeps a request from being served; takes the tokens in it.
+pub(crate) fn unmet(head: &mut Head<'_>, policy: &Policy, context: &mut Context<'_>) -> Option<Failure> {
+    context.lock_tokens = None;
+    let text = head.upload.as_ref().and_then(|fields| fields.dav_if).filter(|_| policy.offers_webdav())?;
+    match take(head, text, context) {
+        Ok(true) => None,
+        Ok(false) => Some(Failure::PreconditionFailed),
+        Err(failure) => Some(failure),
+    }
+}
+
+/// Takes the tokens and the versions of the field. False if it does not hold.
+fn take<'a>(head: &mut Head<'a>, text: &'a str, context: &mut Context<'_>) -> Result<bool, Failure> {
+    if matches!(head.method, Method::Get | Method::Head | Method::Options | Method::PropFind) {
+        return Ok(true);
+    }
+    let field = If::parse(text)?;
+    context.lock_tokens = Some(field.tokens().filter_map(LockToken::parse).collect());
+    let own = target::path(head.path)?.key;
+    let key_of = |resource: Option<&str>| match resource {
+        None => Some(own.clone()),
+        Some(text) => match relocation::here(head, text) {
+            Ok(Destination::Here(path)) => Some(path.key),
+            Ok(Destination::Elsewhere) | Err(_) => None,
+        },
+    };
+    let has_token = |key: &Key, token: &str| {
+        LockToken::parse(token).is_some_and(|token| context.dav_locks.covering(key).any(|lock| lock.token == token))
+    };
+    let needs = field.needs(
+        |resource, token| key_of(resource).is_some_and(|key| has_token(&key, token)),
+        |resource| key_of(resource).is_some_and(|key| key == own),
+    );
+    match needs {
+        Needs::Nothing => Ok(true),
+        Needs::OneOf(versions) => {
+            // In the place of what If-Match says, which no client sends besides.
+            head.fields.if_match = Values::default();
+            let added = versions.iter().all(|version| head.fields.if_match.add(version).is_ok());
+            Ok(added && !versions.is_empty())
+        }
+    }
+}
+
+/// A request with a condition that does not hold. Its body is discarded.
+#[derive(Debug)]
+pub(crate) struct Unmet {
+    failure: Option<Failure>,
+    /// `None` for a method without a body.
+    incoming: Option<Incoming>,
+}
+
+impl Unmet {
+    pub(crate) fn new(head: &Head<'_>, failure: Option<Failure>) -> Self {
+        Self { failure, incoming: (!head.method.is_without_body()).then(|| Incoming::new(head)) }
+    }
+}
+
+impl Handler for Unmet {
+    fn command(
+        &mut self,
+        _head: &Head<'_>,
+        _response: &mut ResponseMeta,
+        _context: &mut Context<'_>,
+    ) -> Result<Action, Refusal<'static>> {
+        Err(self.failure.unwrap_or(Failure::PreconditionFailed).into())
+    }
+
+    fn incoming(&mut self) -> Option<&mut Incoming> {
+        self.incoming.as_mut()
+    }
+
+    fn body_left(&self) -> u64 {
+        self.incoming.as_ref().map_or(0, Incoming::left)
+    }
+}

@@ -15,9 +15,9 @@ use super::proxies::{curl_from, free_address, proxy};
 
 /// A server with TLS beside a plain one, and in the directory of its clients `ca.pem`, `cert.pem` and `key.pem` of its own
 /// and `client/` of a client.
-struct Encrypted {
-    bench: Bench,
-    server: Program,
+pub(super) struct Encrypted {
+    pub(super) bench: Bench,
+    pub(super) server: Program,
 }
 
 impl Encrypted {
@@ -38,11 +38,11 @@ impl Encrypted {
         Self { bench, server }
     }
 
-    fn new(options: &[&str]) -> Self {
+    pub(super) fn new(options: &[&str]) -> Self {
         Self::at("auto@127.0.0.1:0?tls", options)
     }
 
-    fn url(&self, path: &str) -> String {
+    pub(super) fn url(&self, path: &str) -> String {
         format!("https://{}{path}", self.server.address())
     }
 

@@ -59,10 +59,10 @@ pub fn timeout_s(field: Option<&str>) -> u64 {
         .clamp(1, TIMEOUT_S_MAX)
 }
 
-/// The token in a `Lock-Token` field.
+/// The token in a `Lock-Token` field. The library `webdav` of Node sends it without its angle brackets.
 pub fn token(field: Option<&str>) -> Result<LockToken, Failure> {
-    let text = field.and_then(|field| field.trim().strip_prefix('<')?.strip_suffix('>'));
-    let text = text.ok_or(Failure::Malformed("the request has no Lock-Token"))?;
+    let text = field.ok_or(Failure::Malformed("the request has no Lock-Token"))?.trim();
+    let text = text.strip_prefix('<').and_then(|text| text.strip_suffix('>')).unwrap_or(text);
     LockToken::parse(text).ok_or(Failure::Conflict("it is not locked with this token"))
 }
 
@@ -132,10 +132,13 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_in_angle_brackets() {
+    fn a_token_may_lack_its_angle_brackets_but_not_one_of_them() {
         let shown = LockToken([7; 16]).to_string();
-        assert_eq!(token(Some(&format!(" <{shown}> "))), Ok(LockToken([7; 16])));
-        for bad in [None, Some(""), Some(&*shown), Some("<>"), Some("<opaquelocktoken:x>")] {
+        for good in [format!(" <{shown}> "), shown.clone()] {
+            assert_eq!(token(Some(&good)), Ok(LockToken([7; 16])));
+        }
+        let [open, close] = [format!("<{shown}"), format!("{shown}>")];
+        for bad in [None, Some(""), Some(&*open), Some(&*close), Some("<>"), Some("<opaquelocktoken:x>")] {
             assert!(token(bad).is_err(), "{bad:?}");
         }
     }

@@ -8,8 +8,9 @@ use std::process::Command;
 
 use super::http::Bench;
 use super::proxies::{free_address, proxy};
+use super::resumable::{installed, npm, pip};
 use super::tls::Encrypted;
-use support::client::{content, random};
+use support::client::{assert_same, content, random};
 
 /// Runs a client and returns what it said; it must end well.
 #[track_caller]
@@ -115,6 +116,34 @@ fn rclone_copies_checks_and_purges() {
         assert_eq!(fs::metadata(bench.served("dir/sub/big2")).expect("moved").len(), 3_000_000);
         said(&bench, "rclone", &["purge", &remote]);
         assert!(!bench.served("dir").exists());
+    }
+    bench.server.end();
+}
+
+#[test]
+#[ignore = "needs node, npm and a registry"]
+fn the_library_of_node_uploads_lists_moves_and_locks() {
+    let dir = installed("webdav-node", &["webdav@5.11.0"], npm);
+    let script = dir.join("webdav.mjs");
+    fs::write(&script, include_str!("webdav.mjs")).expect("a file");
+    let (bench, bytes) = (Bench::new(&[]), content(8, 300_000));
+    fs::write(bench.here("from"), &bytes).expect("a file");
+    said(&bench, "node", &[script.to_str().expect("UTF-8"), &bench.url("/"), "from"]);
+    assert_same(&fs::read(bench.served("d/moved")).expect("stored"), &bytes, "webdav");
+    bench.server.end();
+}
+
+#[test]
+#[ignore = "needs python3, pip and a registry"]
+fn the_libraries_of_python_upload_list_move_and_lock() {
+    let dir = installed("webdav-python", &["webdav4==0.11.0", "webdavclient3==3.14.7"], pip);
+    let script = dir.join("client.py");
+    fs::write(&script, include_str!("webdav.py")).expect("a file");
+    let (bench, bytes) = (Bench::new(&[]), content(9, 300_000));
+    fs::write(bench.here("from"), &bytes).expect("a file");
+    said(&bench, "python3", &[script.to_str().expect("UTF-8"), &bench.url("/"), "from"]);
+    for name in ["four/moved", "three/moved"] {
+        assert_same(&fs::read(bench.served(name)).expect("stored"), &bytes, name);
     }
     bench.server.end();
 }

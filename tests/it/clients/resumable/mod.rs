@@ -57,6 +57,12 @@ pub(super) fn npm(dir: &Path) -> Command {
     npm
 }
 
+pub(super) fn pip(dir: &Path) -> Command {
+    let mut pip = Command::new("python3");
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"]).arg(dir);
+    pip
+}
+
 fn for_node() -> &'static Path {
     static DIR: OnceLock<PathBuf> = OnceLock::new();
     DIR.get_or_init(|| {
@@ -70,11 +76,7 @@ fn for_node() -> &'static Path {
 fn for_python() -> &'static Path {
     static DIR: OnceLock<PathBuf> = OnceLock::new();
     DIR.get_or_init(|| {
-        let dir = installed("clients-python", &PYTHON, |dir| {
-            let mut pip = Command::new("python3");
-            pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"]).arg(dir);
-            pip
-        });
+        let dir = installed("clients-python", &PYTHON, pip);
         fs::write(dir.join("client.py"), include_str!("client.py")).expect("a file");
         dir
     })

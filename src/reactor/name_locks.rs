@@ -23,7 +23,7 @@ pub(super) struct NameLocks {
     names: BTreeMap<Key, Queue>,
     /// A connection has at most one change under way.
     claims: BTreeMap<ConnId, Claim>,
-    /// Listings that wait, and how many changes were complete when they were requested.
+    /// Listings and locks that wait, and how many changes were complete when they were requested.
     listings: BTreeMap<ConnId, u64>,
     /// How many changes have been complete so far.
     completed: u64,
@@ -70,7 +70,8 @@ enum NameUse<'a> {
     /// With all that is under it if that is true.
     List(&'a Key, bool),
     Create(&'a Key),
-    /// After the changes that were accepted of it, and of what is under it if that is true.
+    /// After the changes that were accepted of it, of what it is in, and of what is in it: of all that is under it if that is
+    /// true.
     Lock(&'a Key, bool),
     Change(&'a Key, Option<&'a Key>),
 }
@@ -90,7 +91,7 @@ fn name_use(op: &Op) -> NameUse<'_> {
         Op::Run(Whole::KeepLock { lock, .. }) => NameUse::Lock(&lock.key, lock.is_deep),
         Op::Run(whole) => match whole.names() {
             Names::Look(key) => NameUse::Read(key),
-            Names::Make(_) => NameUse::None,
+            Names::Make(key) => NameUse::Change(key, None),
             Names::Change(key, other) => NameUse::Change(key, other.filter(|other| *other != key)),
         },
         Op::Abort { .. }
@@ -127,16 +128,12 @@ impl NameLocks {
         let blocker = match name_use {
             NameUse::None => None,
             NameUse::Read(key) => self.changed(key),
-            NameUse::Lock(key, is_deep) => {
-                self.changed(key).or_else(|| if is_deep { self.change_inside(key, true, u64::MAX) } else { None })
-            }
+            NameUse::Lock(key, is_deep) => self.before(conn, |names, requested| {
+                let above = names.change_at_or_above(key, requested);
+                above.or_else(|| names.change_inside(key, is_deep, requested))
+            }),
             NameUse::List(dir, recursive) => {
-                let requested = *self.listings.entry(conn).or_insert(self.completed);
-                let blocker = self.change_inside(dir, recursive, requested);
-                if blocker.is_none() {
-                    self.listings.remove(&conn);
-                }
-                blocker
+                self.before(conn, |names, requested| names.change_inside(dir, recursive, requested))
             }
             NameUse::Create(key) => {
                 self.opening += 1;
@@ -214,6 +211,30 @@ impl NameLocks {
     /// This name, if it has a complete change.
     fn changed(&self, key: &Key) -> Option<Key> {
         self.names.get(key).is_some_and(|queue| self.is_changed_in(queue, u64::MAX)).then(|| key.clone())
+    }
+
+    /// What `find` finds among the changes that were complete when this was requested; it waits for that.
+    fn before(&mut self, conn: ConnId, find: impl Fn(&Self, u64) -> Option<Key>) -> Option<Key> {
+        let requested = *self.listings.entry(conn).or_insert(self.completed);
+        let blocker = find(self, requested);
+        if blocker.is_none() {
+            self.listings.remove(&conn);
+        }
+        blocker
+    }
+
+    /// This name or one above it, with a complete change of at most this number.
+    fn change_at_or_above(&self, key: &Key, number_max: u64) -> Option<Key> {
+        let mut key = key.clone();
+        loop {
+            if self.names.get(&key).is_some_and(|queue| self.is_changed_in(queue, number_max)) {
+                return Some(key);
+            }
+            if key.is_root() {
+                return None;
+            }
+            key = Key::checked(key.parent());
+        }
     }
 
     /// A name inside `dir`, directly unless the listing is recursive, with a complete change of at most this number. Later ones do not count:

@@ -1,5 +1,7 @@
 use super::*;
-use crate::command::Whole;
+use crate::command::{LockRights, Whole};
+use crate::dav_locks::{DavLock, Scope};
+use crate::ids::ClientAddress;
 use crate::object::{Details, ExpectedKind, MissingParents, Precondition};
 use crate::order::Order;
 
@@ -242,4 +244,41 @@ fn a_recursive_listing_waits_for_changes_at_any_depth_and_for_none_beside_it() {
     locks.release(id(1));
     assert_eq!(released(&locks), [id(3), id(4)]);
     assert!(locks.is_idle());
+}
+
+#[test]
+fn a_lock_waits_for_the_changes_before_it_of_its_name_and_of_what_is_above_and_in_it() {
+    let lock = |text: &str, is_deep| {
+        let (token, owner, user) = Default::default();
+        let lock = DavLock { token, key: key(text), scope: Scope::Exclusive, is_deep, owner, user, expires_s: 1 };
+        let rights = LockRights { existing: Ok(()), new: Ok(()) };
+        Op::Run(Whole::KeepLock { lock: Box::new(lock), client: ClientAddress::OTHERS, rights, is_renewal: false })
+    };
+    let make_dir = || Op::Run(Whole::MakeDir { key: key("a/d"), parents: MissingParents::Make });
+    type Change<'a> = &'a dyn Fn() -> Op;
+    type Locked = (&'static str, bool);
+    let rows: [(Change<'_>, [Locked; 3], [Locked; 2]); 4] = [
+        (&|| delete("a"), [("a", false), ("a/b", false), ("a/b/c", true)], [("b", true), ("c", false)]),
+        (&|| delete("a/b/c"), [("a/b/c", false), ("a/b", false), ("a", true)], [("a", false), ("a/b/d", true)]),
+        (&|| rename("b/x", "a/x"), [("a", false), ("b", false), ("", true)], [("a/y", true), ("", false)]),
+        (&make_dir, [("a/d", false), ("a", false), ("", true)], [("a/c", true), ("", false)]),
+    ];
+    for (change, waits, passes) in rows {
+        for (name, is_deep) in waits {
+            let mut locks = NameLocks::default();
+            assert!(locks.acquire(id(1), change()).is_some());
+            assert!(locks.acquire(id(2), lock(name, is_deep)).is_none(), "{name}");
+            // Changes that come later ask the lock themselves.
+            assert!(locks.acquire(id(3), delete("a/z")).is_some());
+            locks.release(id(1));
+            assert_eq!(released(&locks), [id(2)], "{name}");
+            locks.release(id(3));
+            assert!(locks.is_idle(), "{name}");
+        }
+        for (name, is_deep) in passes {
+            let mut locks = NameLocks::default();
+            assert!(locks.acquire(id(1), change()).is_some());
+            assert!(locks.acquire(id(2), lock(name, is_deep)).is_some(), "{name}");
+        }
+    }
 }

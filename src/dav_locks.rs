@@ -29,9 +29,10 @@ pub struct LockToken(pub [u8; 16]);
 const SCHEME: &str = "opaquelocktoken:";
 
 impl LockToken {
-    /// One that no other lock has: `parts` are those of no other.
-    pub fn of(parts: [u64; 3]) -> Self {
-        let digest = parts.iter().fold(Sha256::new(), |hash, part| hash.chain_update(part.to_be_bytes())).finalize();
+    /// One that no other lock has and nobody can guess: no other process has this secret, and no other lock of this one
+    /// the number.
+    pub fn of(secret: [u8; 16], number: u64) -> Self {
+        let digest = Sha256::new().chain_update(secret).chain_update(number.to_be_bytes()).finalize();
         let mut token = [0; 16];
         token.copy_from_slice(&digest[..16]);
         Self(token)

@@ -15,7 +15,9 @@ use crate::upload::UploadRef;
 #[derive(Debug, Default)]
 pub(super) struct LockCheck {
     pub(super) locks: DavLocks,
-    /// Locks granted by this process, and in the upper half those that it found.
+    /// Of this process alone.
+    pub(super) secret: [u8; 16],
+    /// Locks granted by this process.
     pub(super) granted: u64,
     /// Operations in the place of those that were refused: what their end is reported as.
     pub(super) refused: BTreeMap<ConnId, StoreError>,

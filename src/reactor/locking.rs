@@ -12,13 +12,14 @@ use crate::reactor::parts::Reactor;
 use crate::upload::PartEnd;
 
 impl<P: Platform> Reactor<P> {
-    /// Grants locks from now on, and knows those that earlier processes have granted. Waits for the disk.
-    pub fn offer_locks(&mut self) {
+    /// Grants locks from now on, and knows those that earlier processes have granted. Waits for the disk. No other process
+    /// has this secret.
+    pub fn offer_locks(&mut self, secret: [u8; 16]) {
         let now_s = self.env.clock.wall_clock_s;
         if cfg!(feature = "webdav")
             && let Some(kept) = self.platform.store().kept_locks(now_s)
         {
-            self.env.lock_check.granted = (kept.len() as u64) << 32;
+            self.env.lock_check.secret = secret;
             self.env.lock_check.locks.offer(kept);
         }
     }
@@ -51,7 +52,7 @@ impl<P: Platform> Driver<'_, P> {
             }
             Op::Run(Whole::KeepLock { lock, client, .. }) => {
                 check.granted += 1;
-                lock.token = LockToken::of([self.env.counters.started_s, self.env.clock.wall_clock_s, check.granted]);
+                lock.token = LockToken::of(check.secret, check.granted);
                 check.locks.grant(self.id, (**lock).clone(), *client).err()
             }
             _ => None,

@@ -296,7 +296,7 @@ impl Builder {
         };
         let setup = Setup { access, listeners: listeners.map(setup_of).collect(), limits: self.limits };
         let mut reactor = Reactor::new(platform, setup);
-        reactor.offer_locks();
+        reactor.offer_locks(process::random().map_err(ServerError::system("no random bytes"))?);
         Ok(Server { reactor, bound, are_tls, control, reload, ceiling, sandbox })
     }
 

@@ -96,13 +96,13 @@ impl Run {
     }
 
     fn start_server(&mut self) {
-        let limits = {
+        let (limits, secret) = {
             let mut world = self.world.borrow_mut();
             world.net.listen();
             world.disk.recover();
             let now_us = world.now_us;
             world.trace.note(now_us, "start", &[]);
-            world.shape.limits.clone()
+            (world.shape.limits.clone(), u128::from(world.rng.next()))
         };
         let setup = Setup {
             limits,
@@ -110,7 +110,7 @@ impl Run {
             listeners: clients::listeners().into_iter().map(Into::into).collect(),
         };
         let mut reactor = Reactor::new(MemPlatform::new(&self.world), setup);
-        reactor.offer_locks();
+        reactor.offer_locks(secret.to_be_bytes());
         self.reactor = Some(reactor);
     }
 

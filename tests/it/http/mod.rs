@@ -1,5 +1,5 @@
 //! HTTP in virtual time: `sections` of the RFCs as one table of requests and replies, `responses` that need more than a
-//! row, `listings`, directories as one file (`archives`), what mounts them (`webdav`) and locks them (`locks`; on real sockets `lock_races`), requests of pages of other sites (`cross_site`), their forms (`forms`), and a server that a
+//! row, `listings`, directories as one file (`archives`), what mounts them (`webdav`) and locks them (`locks`; on real sockets `lock_races`, and `kill -9` in `lock_kills`), requests of pages of other sites (`cross_site`), their forms (`forms`), and a server that a
 //! proxy passes on under a path (`prefix`). Programs that speak HTTP are in `clients`.
 
 #[cfg(feature = "archives")]
@@ -7,6 +7,8 @@ mod archives;
 mod cross_site;
 mod forms;
 mod listings;
+#[cfg(feature = "webdav")]
+mod lock_kills;
 #[cfg(all(feature = "page", feature = "webdav"))]
 mod lock_races;
 #[cfg(feature = "webdav")]

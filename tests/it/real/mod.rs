@@ -267,7 +267,7 @@ impl Real {
         };
         let setup = Setup { limits, access, listeners: vec![listening.into()] };
         let mut reactor = Reactor::new(platform, setup);
-        reactor.offer_locks();
+        reactor.offer_locks([0; 16]);
         Self {
             reactor,
             control,

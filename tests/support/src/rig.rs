@@ -227,7 +227,7 @@ impl Rig {
         let world = Rc::new(RefCell::new(Still::new(mode)));
         let setup = Setup { limits, access, listeners: vec![listening.into()] };
         let mut reactor = Reactor::new(MemPlatform::new(&world), setup);
-        reactor.offer_locks();
+        reactor.offer_locks([0; 16]);
         Self { reactor, world }
     }
 
@@ -237,7 +237,7 @@ impl Rig {
         let proxies = Some(proxies.parse().expect("networks"));
         let setup = Setup { limits, access, listeners: vec![ListenerSetup { listening, proxies, is_tls: false }] };
         let mut reactor = Reactor::new(MemPlatform::new(&world), setup);
-        reactor.offer_locks();
+        reactor.offer_locks([0; 16]);
         Self { reactor, world }
     }
 

@@ -23,6 +23,9 @@
 //! {resumed}           what it says of uploads that can be resumed
 //! {offered}           both
 //! {multistatus TEXT}  type, nosniff, length, the end of the head, and TEXT as the responses in a body of XML
+//! {renewed DEPTH|OWNER|TOKEN|PATH|SECONDS}  type, nosniff, length, the end of the head, and an exclusive lock in a
+//!                     body of XML; 3600 seconds if unsaid
+//! {locked DEPTH|…}    the same after its Lock-Token
 //! {tus}               Tus-Resumable
 //! {limit}             Upload-Limit
 //! {problem TYPE|TITLE|MORE}  type, nosniff, length, the end of the head, and the problem in JSON
@@ -106,16 +109,12 @@ fn one(inside: &str) -> Option<String> {
         "resumed" => OFFERED.to_owned(),
         "offered" => format!("{DAV}{OFFERED}"),
         "limit" => "Upload-Limit: max-size=1000, max-age=86400\\r\\n".to_owned(),
-        "multistatus" => {
-            let text = format!(
-                "<?xml version=\"1.0\" encoding=\"utf-8\"?>\\n<D:multistatus xmlns:D=\"DAV:\">\\n{value}</D:multistatus>\\n"
-            );
-            let len = super::unescape(&text).len();
-            format!(
-                "Content-Type: application/xml; charset=utf-8\\r\\nX-Content-Type-Options: nosniff\\r\\n\
-                 Content-Length: {len}\\r\\n\\r\\n{text}"
-            )
+        "multistatus" => xml(&format!("<D:multistatus xmlns:D=\"DAV:\">\\n{value}</D:multistatus>\\n")),
+        "locked" => {
+            let token = value.split('|').nth(2)?;
+            format!("Lock-Token: <{token}>\\r\\n{}", lock_content(value)?)
         }
+        "renewed" => lock_content(value)?,
         "problem" => problem(value)?,
         "tus" => "Tus-Resumable: 1.0.0\\r\\n".to_owned(),
         "upload" => format!("{:032x}", value.parse::<u32>().ok()?),
@@ -126,6 +125,29 @@ fn one(inside: &str) -> Option<String> {
         code if code.len() == 3 => status_and_date(code)? + "Cross-Origin-Resource-Policy: same-origin\\r\\n",
         _ => return None,
     })
+}
+
+/// `DEPTH|OWNER|TOKEN|PATH`, and `|SECONDS` if they are not an hour.
+fn lock_content(value: &str) -> Option<String> {
+    let mut parts = value.split('|');
+    let (depth, owner, token, path) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let seconds = parts.next().unwrap_or("3600");
+    Some(xml(&format!(
+        "<D:prop xmlns:D=\"DAV:\"><D:lockdiscovery><D:activelock><D:locktype><D:write/></D:locktype>\
+         <D:lockscope><D:exclusive/></D:lockscope><D:depth>{depth}</D:depth>{owner}\
+         <D:timeout>Second-{seconds}</D:timeout><D:locktoken><D:href>{token}</D:href></D:locktoken>\
+         <D:lockroot><D:href>{path}</D:href></D:lockroot></D:activelock></D:lockdiscovery></D:prop>\\n"
+    )))
+}
+
+/// What describes a body of XML, and the body; escapes stay.
+fn xml(inside: &str) -> String {
+    let text = format!("<?xml version=\"1.0\" encoding=\"utf-8\"?>\\n{inside}");
+    let len = super::unescape(&text).len();
+    format!(
+        "Content-Type: application/xml; charset=utf-8\\r\\nX-Content-Type-Options: nosniff\\r\\n\
+         Content-Length: {len}\\r\\n\\r\\n{text}"
+    )
 }
 
 /// `TYPE|TITLE|MORE`.

@@ -121,6 +121,26 @@ fn rclone_copies_checks_and_purges() {
 }
 
 #[test]
+#[ignore = "needs rclone"]
+fn rclone_finds_out_which_names_and_uploads_are_possible() {
+    let bench = Bench::new(&[]);
+    let remote = format!(":webdav,url='{}',vendor=owncloud:dir", bench.url("/"));
+    let out = said(&bench, "rclone", &["test", "info", "--all", &remote]);
+    for found in [
+        "maxFileLength = 255 // for 1 byte",
+        "maxFileLength = 63 // for 4 byte",
+        "canWriteUnnormalized = true",
+        "canReadUnnormalized   = true",
+        "canStream = true",
+    ] {
+        assert!(out.contains(found), "{found} is not in:\n{out}");
+    }
+    said(&bench, "rclone", &["purge", &remote]);
+    assert!(!bench.served("dir").exists());
+    bench.server.end();
+}
+
+#[test]
 #[ignore = "needs node, npm and a registry"]
 fn the_library_of_node_uploads_lists_moves_and_locks() {
     let dir = installed("webdav-node", &["webdav@5.11.0"], npm);

@@ -168,8 +168,8 @@ impl Whole {
         match self {
             Self::Delete { key, .. } => ("delete", Names::Change(key, None)),
             Self::Describe { key } => ("propfind", Names::Look(key)),
-            Self::EndLock { key, .. } => ("unlock", Names::Look(key)),
-            Self::KeepLock { lock, .. } => ("lock", Names::Look(&lock.key)),
+            Self::EndLock { key, .. } => ("unlock", Names::Change(key, None)),
+            Self::KeepLock { lock, .. } => ("lock", Names::Change(&lock.key, None)),
             Self::MakeDir { key, .. } => ("mkdir", Names::Make(key)),
             Self::Rename { from, to, .. } => ("rename", Names::Change(from, Some(to))),
             Self::SetProperties { key, .. } => ("proppatch", Names::Change(key, None)),

@@ -15,6 +15,8 @@ use crate::object::Key;
 pub const LOCKS_MAX: usize = 10_000;
 pub const LOCKS_BYTES_MAX: usize = 4 * 1024 * 1024;
 const LOCKS_PER_CLIENT: usize = LOCKS_MAX / 10;
+/// Most shared locks that bind one name: each is looked at for a write, and shown in a listing.
+const SHARED_MAX: usize = 16;
 /// What a lock takes besides its texts, roughly.
 const LOCK_BYTES: usize = 384;
 /// Longest time of a lock, in seconds.
@@ -29,9 +31,8 @@ pub struct LockToken(pub [u8; 16]);
 const SCHEME: &str = "opaquelocktoken:";
 
 impl LockToken {
-    /// One that no other lock has and nobody can guess: no other process has this secret, and no other lock of this one
-    /// the number.
-    pub fn of(secret: [u8; 16], number: u64) -> Self {
+    /// The one of this number of a process, of which `secret` is not known to others.
+    pub fn of(secret: &[u8; 16], number: u64) -> Self {
         let digest = Sha256::new().chain_update(secret).chain_update(number.to_be_bytes()).finalize();
         let mut token = [0; 16];
         token.copy_from_slice(&digest[..16]);
@@ -222,8 +223,11 @@ impl DavLocks {
         if let Some(other) = conflict {
             return Err(Refused::Conflict(other.key.clone()));
         }
+        let under = self.under(&lock.key).take(if lock.is_deep { SHARED_MAX } else { 0 });
+        let of_name = self.covering(&lock.key).chain(under).take(SHARED_MAX).count();
         let of_client = self.by_key.values().flatten().filter(|held| held.client == client).count();
-        if self.len >= LOCKS_MAX || of_client >= LOCKS_PER_CLIENT || self.bytes + lock.bytes() > LOCKS_BYTES_MAX {
+        let is_full = self.len >= LOCKS_MAX || self.bytes + lock.bytes() > LOCKS_BYTES_MAX;
+        if is_full || of_client >= LOCKS_PER_CLIENT || of_name >= SHARED_MAX {
             return Err(Refused::Full);
         }
         self.under_way.insert(conn, (lock.key.clone(), lock.token, UnderWay::Grant));
@@ -247,27 +251,36 @@ impl DavLocks {
         self.by_key.get_mut(key)?.iter_mut().find(|held| held.lock.token == token)
     }
 
-    /// A lock has another time from now on, which is not durable yet.
-    pub fn renew(&mut self, conn: ConnId, lock: &DavLock) {
-        let Some(held) = self.held_mut(&lock.key, lock.token) else { return };
+    /// A lock has another time from now on, which is not durable yet. False if it is gone.
+    pub fn renew(&mut self, conn: ConnId, lock: &DavLock) -> bool {
+        let Some(held) = self.held_mut(&lock.key, lock.token) else { return false };
         let before = std::mem::replace(&mut held.lock.expires_s, lock.expires_s);
         self.next_expiry_s = self.next_expiry_s.map(|next| next.min(lock.expires_s));
         self.under_way.insert(conn, (lock.key.clone(), lock.token, UnderWay::Renewal(before)));
+        true
     }
 
-    /// The operation of a connection has ended that makes a lock durable, or a new time of one; or any other.
-    pub fn ended(&mut self, conn: ConnId, is_durable: bool) {
-        match self.under_way.remove(&conn) {
-            Some((key, token, UnderWay::Grant)) if !is_durable => {
+    /// True while no operation makes a lock durable.
+    pub fn is_settled(&self) -> bool {
+        self.under_way.is_empty()
+    }
+
+    /// The operation of a connection has ended that makes a lock durable, or a new time of one; or any other. Its lock,
+    /// if that does not stand now.
+    pub fn ended(&mut self, conn: ConnId, is_durable: bool) -> Option<LockToken> {
+        let (key, token, under_way) = self.under_way.remove(&conn)?;
+        match under_way {
+            UnderWay::Grant if !is_durable => {
                 self.remove(&key, token);
             }
-            Some((key, token, UnderWay::Renewal(before))) if !is_durable => {
+            UnderWay::Renewal(before) if !is_durable => {
                 if let Some(held) = self.held_mut(&key, token) {
                     held.lock.expires_s = before;
                 }
             }
-            _ => {}
+            UnderWay::Grant | UnderWay::Renewal(_) => {}
         }
+        self.held_mut(&key, token).is_none().then_some(token)
     }
 
     /// Ends the lock with this token and root.
@@ -283,25 +296,13 @@ impl DavLocks {
         Some(lock)
     }
 
-    /// The tokens of the locks with a root here, or under it: what they are for is about to be gone.
-    pub fn tokens_under(&self, key: &Key) -> Box<[LockToken]> {
+    /// The locks with a root under this name, and with `itself` at it: what they are for is about to be gone.
+    pub fn roots(&self, key: &Key, itself: bool) -> Vec<(Key, LockToken)> {
         if self.is_empty() {
-            return Box::default();
+            return Vec::new();
         }
-        let at = self.by_key.get(key).into_iter().flatten().map(|held| &held.lock);
-        at.chain(self.under(key)).map(|lock| lock.token).collect()
-    }
-
-    /// Ends these.
-    pub fn remove_all(&mut self, key: &Key, tokens: &[LockToken]) {
-        let ended: Vec<_> = {
-            let at = self.by_key.get(key).into_iter().flatten().map(|held| &held.lock);
-            let all = at.chain(self.under(key)).filter(|lock| tokens.contains(&lock.token));
-            all.map(|lock| (lock.key.clone(), lock.token)).collect()
-        };
-        for (key, token) in ended {
-            self.remove(&key, token);
-        }
+        let at = self.by_key.get(key).filter(|_| itself).into_iter().flatten().map(|held| &held.lock);
+        at.chain(self.under(key)).map(|lock| (lock.key.clone(), lock.token)).collect()
     }
 
     /// Ends those that have expired.
@@ -389,7 +390,7 @@ mod tests {
         let mut locks = DavLocks::default();
         let granted = locks.grant(CONN, lock(1, "a", Scope::Exclusive, false), ClientAddress::OTHERS);
         assert!(granted.is_ok() && blocks(&locks, "a", false, false, &[]));
-        locks.ended(CONN, false);
+        assert_eq!(locks.ended(CONN, false), Some(LockToken([1; 16])));
         assert!(locks.is_empty() && locks.under_way.is_empty() && locks.bytes == 0);
     }
 
@@ -401,11 +402,11 @@ mod tests {
             (3, "d", Scope::Shared, false),
         ]);
         let longer = DavLock { expires_s: 200, ..lock(3, "d", Scope::Shared, false) };
-        locks.renew(CONN, &longer);
-        locks.ended(CONN, true);
-        let gone = locks.tokens_under(&key("b"));
-        assert_eq!(&*gone, [LockToken([2; 16])]);
-        locks.remove_all(&key("b"), &gone);
+        assert!(locks.renew(CONN, &longer) && !locks.is_settled());
+        assert_eq!(locks.ended(CONN, true), None);
+        assert_eq!(locks.roots(&key("b/c"), false), []);
+        assert_eq!(locks.roots(&key("b"), true), [(key("b/c"), LockToken([2; 16]))]);
+        assert!(locks.remove(&key("b/c"), LockToken([2; 16])).is_some());
         assert_eq!(locks.expire(99), []);
         assert_eq!(locks.expire(100), [LockToken([1; 16])]);
         assert_eq!(locks.expire(199), []);
@@ -433,6 +434,17 @@ mod tests {
         let long = DavLock { owner: "x".repeat(LOCKS_BYTES_MAX).into(), ..lock(1, "y", Scope::Exclusive, false) };
         let other = ClientAddress::of_ip([10, 0, 1, 1].into());
         assert_eq!(locks.grant(CONN, long, other), Err(Refused::Full));
+    }
+
+    #[test]
+    fn one_name_has_few_shared_locks() {
+        let mut locks = DavLocks::default();
+        let mut shared = (0..SHARED_MAX).map(|_| lock(7, "s", Scope::Shared, true));
+        assert!(shared.all(|one| locks.grant(CONN, one, ClientAddress::OTHERS).is_ok()));
+        for path in ["s", "", "s/t"] {
+            let one_more = lock(7, path, Scope::Shared, true);
+            assert_eq!(locks.grant(CONN, one_more, ClientAddress::OTHERS), Err(Refused::Full), "{path}");
+        }
     }
 
     #[test]

@@ -205,6 +205,11 @@ impl Rules {
                         Command::Run(Whole::Delete { ref key, is_recursive: true, .. }) if self.has_rule_under(key) => {
                             Err(DENIED)
                         }
+                        Command::Run(Whole::KeepLock { ref lock, is_renewal: false, .. })
+                            if lock.is_deep && self.has_rule_under(key) =>
+                        {
+                            Err(DENIED)
+                        }
                         Command::Run(Whole::KeepLock { lock, client, is_renewal, .. }) => {
                             let right = |right| if rights.has(right) { Ok(()) } else { Err(denied(asking.caller)) };
                             let rights = LockRights { existing: right(Rights::REPLACE), new: right(Rights::CREATE) };

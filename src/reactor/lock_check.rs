@@ -15,19 +15,19 @@ use crate::upload::UploadRef;
 #[derive(Debug, Default)]
 pub(super) struct LockCheck {
     pub(super) locks: DavLocks,
-    /// Of this process alone.
+    /// What the tokens are made of: bytes that cannot be guessed, and how many locks this process has granted.
     pub(super) secret: [u8; 16],
-    /// Locks granted by this process.
     pub(super) granted: u64,
     /// Operations in the place of those that were refused: what their end is reported as.
     pub(super) refused: BTreeMap<ConnId, StoreError>,
-    /// What is about to lose its name, and the locks that end with that.
-    pub(super) going: BTreeMap<ConnId, (Key, Box<[LockToken]>)>,
+    /// The locks of what is about to be gone, by their roots.
+    pub(super) going: BTreeMap<ConnId, Vec<(Key, LockToken)>>,
 }
 
 impl LockCheck {
     pub(super) fn is_idle(&self) -> bool {
-        !cfg!(feature = "webdav") || self.locks.is_empty() && self.refused.is_empty() && self.going.is_empty()
+        let has_locks = !(self.locks.is_empty() && self.locks.is_settled());
+        !cfg!(feature = "webdav") || !has_locks && self.refused.is_empty() && self.going.is_empty()
     }
 }
 
@@ -47,5 +47,21 @@ pub(super) fn changes(op: &Op) -> [Option<Change<'_>>; 2] {
             [Some(Change { key, is_of_name: false, is_deep: false }), None]
         }
         _ => [None, None],
+    }
+}
+
+/// The locks of what will be gone when an operation has ended.
+pub(super) fn going(op: &Op, locks: &DavLocks) -> Vec<(Key, LockToken)> {
+    match op {
+        Op::Run(Whole::Delete { key, .. }) => locks.roots(key, true),
+        Op::Run(Whole::Rename { from, to, replaces_dir, .. }) => {
+            let mut all = locks.roots(from, true);
+            if *replaces_dir {
+                all.extend(locks.roots(to, false));
+            }
+            all
+        }
+        Op::PlaceCopy { copying, .. } if copying.replaces_dir => locks.roots(&copying.to, false),
+        _ => Vec::new(),
     }
 }

@@ -7,13 +7,12 @@ use crate::dav_locks::{Change, LockToken, Refused};
 use crate::error::{Failure, StoreError};
 use crate::platform::{Completion, Op, Outcome, Platform, Store};
 use crate::reactor::driver::Driver;
-use crate::reactor::lock_check::changes;
+use crate::reactor::lock_check::{changes, going};
 use crate::reactor::parts::Reactor;
-use crate::upload::PartEnd;
 
 impl<P: Platform> Reactor<P> {
-    /// Grants locks from now on, and knows those that earlier processes have granted. Waits for the disk. No other process
-    /// has this secret.
+    /// Grants locks from now on, with tokens that are made of this secret, and knows those that earlier processes have
+    /// granted. Waits for the disk.
     pub fn offer_locks(&mut self, secret: [u8; 16]) {
         let now_s = self.env.clock.wall_clock_s;
         if cfg!(feature = "webdav")
@@ -41,56 +40,71 @@ fn chunk_of(op: Op) -> Option<Chunk> {
 }
 
 impl<P: Platform> Driver<'_, P> {
-    /// Grants the lock that an operation is to make durable; `None` if that is refused.
+    /// Grants the lock that an operation is to make durable; `None` if that is refused. What it binds is refused from
+    /// here on, and what was accepted before ends before it is durable.
     pub(super) fn grant_lock(&mut self, mut op: Op) -> Option<Op> {
         let check = &mut self.env.lock_check;
         let refused = match &mut op {
             _ if !cfg!(feature = "webdav") => None,
-            Op::Run(Whole::KeepLock { lock, is_renewal: true, .. }) => {
-                check.locks.renew(self.id, lock);
-                return Some(op);
-            }
-            Op::Run(Whole::KeepLock { lock, client, .. }) => {
+            Op::Run(Whole::KeepLock { lock, client, rights, is_renewal: false }) => {
+                let peer = self.connection.session.peer();
+                let made = Change { key: &lock.key, is_of_name: true, is_deep: false };
+                if check.locks.blocks(made, peer.lock_tokens, peer.user).is_some() {
+                    rights.new = Err(Failure::Protected);
+                }
                 check.granted += 1;
-                lock.token = LockToken::of(check.secret, check.granted);
+                lock.token = LockToken::of(&check.secret, check.granted);
                 check.locks.grant(self.id, (**lock).clone(), *client).err()
             }
             _ => None,
         };
-        let failure = match refused {
-            None => return Some(op),
-            Some(Refused::Conflict(_)) => Failure::Protected,
-            Some(Refused::Full) => Failure::ClientLimit,
-        };
-        self.complete(Completion { conn: self.id, result: Err(StoreError::refused(failure, "lock")), chunk: None });
-        None
+        match refused {
+            None => Some(op),
+            Some(Refused::Conflict(_)) => self.refuse(op, Failure::Protected),
+            Some(Refused::Full) => self.refuse(op, Failure::ClientLimit),
+        }
     }
 
     /// The operation, or another in its place if a lock is in its way; `None` if it has ended by that.
-    pub(super) fn pass_locks(&mut self, op: Op) -> Option<Op> {
+    pub(super) fn pass_locks(&mut self, mut op: Op) -> Option<Op> {
         let check = &mut self.env.lock_check;
-        if check.locks.is_empty() {
-            return Some(op);
-        }
         let peer = self.connection.session.peer();
-        let is_blocked = |change: &Change<'_>| check.locks.blocks(*change, peer.lock_tokens, peer.user).is_some();
-        if !changes(&op).iter().flatten().any(is_blocked) {
-            if let Op::Run(Whole::Delete { key, .. } | Whole::Rename { from: key, .. }) = &op {
-                let ending = check.locks.tokens_under(key);
-                if !ending.is_empty() {
-                    check.going.insert(self.id, (key.clone(), ending));
-                }
+        let failure = match &mut op {
+            _ if !cfg!(feature = "webdav") => None,
+            Op::Run(Whole::EndLock { key, token }) => match check.locks.covering(key).find(|lock| lock.token == *token)
+            {
+                None => Some(Failure::Conflict("it is not locked with this token")),
+                Some(lock) => (*lock.user != *peer.user).then_some(Failure::Denied("the lock is of another user")),
+            },
+            Op::Run(Whole::KeepLock { is_renewal: false, .. }) => None,
+            Op::Run(Whole::KeepLock { lock, rights, .. }) => {
+                rights.new = Err(Failure::PreconditionFailed);
+                (!check.locks.renew(self.id, lock)).then_some(Failure::PreconditionFailed)
             }
-            return Some(op);
+            _ if check.locks.is_empty() => None,
+            op => {
+                let is_blocked =
+                    |change: &Change<'_>| check.locks.blocks(*change, peer.lock_tokens, peer.user).is_some();
+                changes(op).iter().flatten().any(is_blocked).then_some(Failure::Protected)
+            }
+        };
+        if let Some(failure) = failure {
+            return self.refuse(op, failure);
         }
-        let error = StoreError::refused(Failure::Protected, "lock");
+        let going = going(&op, &check.locks);
+        if !going.is_empty() {
+            check.going.insert(self.id, going);
+        }
+        Some(op)
+    }
+
+    /// Ends an operation before it is one of the store; what is left is to give up its file.
+    fn refuse(&mut self, op: Op, failure: Failure) -> Option<Op> {
+        let error = StoreError::refused(failure, "lock");
         match op {
             Op::Commit { file, .. } | Op::PlaceCopy { file, .. } => {
-                check.refused.insert(self.id, error);
-                Some(match self.connection.session.upload().attached_to {
-                    Some(_) => Op::EndPart { file, end: PartEnd::Keep },
-                    None => Op::Abort { file },
-                })
+                self.env.lock_check.refused.insert(self.id, error);
+                Some(Op::Abort { file })
             }
             op => {
                 self.complete(Completion { conn: self.id, result: Err(error), chunk: chunk_of(op) });
@@ -105,27 +119,37 @@ impl<P: Platform> Driver<'_, P> {
         if check.is_idle() {
             return done;
         }
+        if let Ok(Outcome::Aborted) | Err(_) = &done.result
+            && let Some(error) = check.refused.remove(&self.id)
+        {
+            done.result = Err(error);
+            return done;
+        }
         // Others that may end meanwhile are of the request before.
         let is_done = match &done.result {
-            Ok(Outcome::Aborted | Outcome::PartEnded(_)) => {
-                if let Some(error) = check.refused.remove(&self.id) {
-                    done.result = Err(error);
-                }
-                return done;
-            }
-            Ok(Outcome::Answered(answer)) => {
-                if let (Answer::Unlocked(key, token), Ok(_)) = (answer, &done.result) {
-                    check.locks.remove(key, *token);
-                }
+            Ok(Outcome::Answered(Answer::Unlocked(key, token))) => {
+                let root = check.locks.covering(key).find(|lock| lock.token == *token).map(|lock| lock.key.clone());
+                root.and_then(|root| check.locks.remove(&root, *token));
                 true
             }
+            Ok(Outcome::Answered(_)) => true,
             Ok(_) => return done,
             Err(_) => false,
         };
-        check.locks.ended(self.id, is_done);
-        if let Some((key, tokens)) = check.going.remove(&self.id).filter(|_| is_done) {
-            check.locks.remove_all(&key, &tokens);
-            self.platform.store().forget_locks(&tokens);
+        let mut ended = Vec::new();
+        if let Some(token) = check.locks.ended(self.id, is_done) {
+            // Its time was over, or it was unlocked or removed meanwhile.
+            ended.push(token);
+            if is_done {
+                done.result = Err(StoreError::refused(Failure::PreconditionFailed, "lock"));
+            }
+        }
+        for (root, token) in check.going.remove(&self.id).filter(|_| is_done).into_iter().flatten() {
+            check.locks.remove(&root, token);
+            ended.push(token);
+        }
+        if !ended.is_empty() {
+            self.platform.store().forget_locks(&ended);
         }
         done
     }

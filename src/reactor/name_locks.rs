@@ -88,7 +88,7 @@ fn name_use(op: &Op) -> NameUse<'_> {
         Op::Commit { key, .. } => NameUse::Change(key, None),
         Op::PlaceCopy { copying, .. } => NameUse::Change(&copying.to, None),
         Op::Store { put, .. } => NameUse::Change(&put.key, None),
-        Op::Run(Whole::KeepLock { lock, .. }) => NameUse::Lock(&lock.key, lock.is_deep),
+        Op::Run(Whole::KeepLock { lock, is_renewal: false, .. }) => NameUse::Lock(&lock.key, lock.is_deep),
         Op::Run(whole) => match whole.names() {
             Names::Look(key) => NameUse::Read(key),
             Names::Make(key) => NameUse::Change(key, None),
@@ -237,8 +237,8 @@ impl NameLocks {
         }
     }
 
-    /// A name inside `dir`, directly unless the listing is recursive, with a complete change of at most this number. Later ones do not count:
-    /// otherwise a directory that always changes could never be listed.
+    /// A name inside `dir`, directly unless the listing is recursive, with a complete change of at most this number.
+    /// Later ones do not count: otherwise a directory that always changes could never be listed.
     fn change_inside(&self, dir: &Key, recursive: bool, number_max: u64) -> Option<Key> {
         // Every name below the directory begins with it; the root is before all of them.
         self.names

@@ -10,7 +10,7 @@ use crate::dialect::protocol::{Action, Context};
 use crate::error::Failure;
 use crate::object::Key;
 use crate::wire::dav::condition::{If, Needs};
-use crate::wire::http::head::{Head, Method, Values};
+use crate::wire::http::head::{Head, Method};
 use crate::wire::http::relocation::{self, Destination};
 use crate::wire::http::target;
 
@@ -50,10 +50,17 @@ fn take<'a>(head: &mut Head<'a>, text: &'a str, context: &mut Context<'_>) -> Re
     match needs {
         Needs::Nothing => Ok(true),
         Needs::OneOf(versions) => {
-            // In the place of what If-Match says, which no client sends besides.
-            head.fields.if_match = Values::default();
+            if versions.is_empty() {
+                return Ok(false);
+            }
+            let has_other = !head.fields.if_match.lines().is_empty();
+            if has_other || !matches!(head.method, Method::Put | Method::Delete) {
+                return Err(Failure::NotImplemented(
+                    "an ETag in If is taken with PUT and DELETE, and without If-Match",
+                ));
+            }
             let added = versions.iter().all(|version| head.fields.if_match.add(version).is_ok());
-            Ok(added && !versions.is_empty())
+            Ok(added)
         }
     }
 }

@@ -35,7 +35,8 @@ impl Disk {
             }
             Op::Copy { file } => {
                 self.fit(rng, faults)?;
-                let copied = self.copy_mut(file);
+                // It may have been given up since this step was asked for.
+                let Some(Open::Copied(copied)) = self.open_mut(file) else { return Err(refused(Failure::NotFound)) };
                 copied.steps = copied.steps.saturating_sub(1);
                 Ok(Next::Done(Outcome::Copied(copied.steps == 0)))
             }
@@ -53,16 +54,10 @@ impl Disk {
         }
     }
 
-    fn copy_mut(&mut self, file: FileId) -> &mut Copied {
-        match self.open_mut(file) {
-            Some(Open::Copied(copied)) => copied,
-            other => panic!("{file:?} is no copy: {other:?}"),
-        }
-    }
-
     /// It is open no more.
     pub(super) fn take_copy(&mut self, file: FileId) -> Copied {
-        let copied = self.copy_mut(file).clone();
+        let Some(Open::Copied(copied)) = self.open_mut(file) else { panic!("{file:?} is no copy") };
+        let copied = copied.clone();
         self.forget(file);
         copied
     }

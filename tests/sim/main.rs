@@ -7,6 +7,7 @@
 //! | `run` | one seed from start to end; what must hold at every turn, after a crash, at the end |
 //! | `world` | the virtual clock, what happens when, which events the server receives |
 //! | `clients` | one file per dialect: goals; and how clients misbehave |
+//! | `locks` | what was said of the locks of WebDAV |
 //! | `resumable` | what was said of uploads in parts |
 //! | `model` | what each name may hold; judges every read and every crash |
 //!
@@ -17,6 +18,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests stand outside: they have clocks")]
 
 mod clients;
+mod locks;
 mod model;
 mod resumable;
 mod run;

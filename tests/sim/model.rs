@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use crate::clients::hostile;
+use crate::locks::Locks;
 use crate::resumable::Resumable;
 
 pub type Content = Rc<[u8]>;
@@ -62,6 +63,8 @@ struct Write {
     fate: Fate,
     /// By then it had been read.
     seen: u64,
+    /// Its client has shown the token of the lock.
+    is_holders: bool,
 }
 
 /// What a read showed.
@@ -91,6 +94,7 @@ pub struct Model {
     pub messages: BTreeSet<Vec<u8>>,
     pub violations: Vec<String>,
     pub resumable: Resumable,
+    pub locks: Locks,
     pub reads: u64,
     pub acks: u64,
 }
@@ -135,6 +139,7 @@ impl Model {
             messages: BTreeSet::new(),
             violations: Vec::new(),
             resumable: Resumable::default(),
+            locks: Locks::default(),
             reads: 0,
             acks: 0,
         }
@@ -153,7 +158,16 @@ impl Model {
         let start = self.tick();
         let key: Rc<str> = key.into();
         self.by_key.entry(Rc::clone(&key)).or_default().push(self.writes.len());
-        self.writes.push(Write { key, value, extent, start, end: NEVER, fate: Fate::InFlight, seen: NEVER });
+        self.writes.push(Write {
+            key,
+            value,
+            extent,
+            start,
+            end: NEVER,
+            fate: Fate::InFlight,
+            seen: NEVER,
+            is_holders: false,
+        });
         WriteId { epoch: self.epoch, number: self.writes.len() - 1 }
     }
 
@@ -164,11 +178,30 @@ impl Model {
             let write = &mut self.writes[id.number];
             write.fate = fate;
             write.end = now;
+            let lock = self.locks.against(&write.key, write.start).filter(|_| fate == Fate::Acked && !write.is_holders);
+            if let Some(token) = lock {
+                self.violations.push(format!("{}: {write} was made against the lock {token}", write.key));
+            }
             if fate == Fate::Refused && write.seen != NEVER {
                 let what = format!("{}: a write was refused, and has been read", write.key);
                 self.wrong(what);
             }
         }
+    }
+
+    /// It shows the token of a lock.
+    pub fn shows_token(&mut self, id: WriteId) {
+        self.writes[id.number].is_holders = true;
+    }
+
+    /// A lock was granted, by a request of that time that makes an empty file where nothing is, or renewed.
+    pub fn granted(&mut self, token: &str, key: &str, new: Option<WriteId>, (requested_us, seconds): (u64, u64)) {
+        let answered = self.tick();
+        let start = new.filter(|id| id.epoch == self.epoch).map(|id| self.writes[id.number].start);
+        if let Some(other) = start.and_then(|start| self.locks.against(key, start)) {
+            self.violations.push(format!("{key}: the lock {token} was granted against the lock {other}"));
+        }
+        self.locks.granted(token, key, answered, requested_us, seconds);
     }
 
     /// Its client may have ended it early: front parts may be taken for the whole.
@@ -322,6 +355,7 @@ impl Model {
             self.check_moves(found);
         } else {
             self.resumable.forget();
+            self.locks.forget();
         }
         self.replaced.clear();
         self.moves.clear();
@@ -333,6 +367,7 @@ impl Model {
         for key in keys.keys() {
             let value = found.get(&**key).map(|bytes| Content::from(&bytes[..]));
             let id = self.begin_write(key, value, Extent::Whole);
+            self.shows_token(id);
             self.end_write(id, Fate::Acked);
             self.acks -= 1;
         }

@@ -1,6 +1,8 @@
 //! A client of HTTP/1.1: uploads counted, in chunks and after a go-ahead, downloads with ranges and
 //! conditions, removals and listings, one after the other or pipelined.
 
+mod locking;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use percent_encoding::percent_decode_str;
@@ -22,6 +24,8 @@ pub struct Http {
     /// Said, or about to be; responses come in this order.
     awaited: VecDeque<Request>,
     etags: BTreeMap<String, String>,
+    /// The locks that it holds, by their names.
+    tokens: BTreeMap<String, String>,
     reached: u8,
 }
 
@@ -32,6 +36,9 @@ enum Verb {
     Head,
     Delete,
     List,
+    /// When it was requested, and for how many seconds.
+    Lock(u64, u64),
+    Unlock,
 }
 
 /// One request that a response is awaited for.
@@ -233,7 +240,14 @@ fn index_as_lines(content: &[u8]) -> Option<String> {
 
 impl Http {
     pub const fn new(number: usize) -> Self {
-        Self { number, script: VecDeque::new(), awaited: VecDeque::new(), etags: BTreeMap::new(), reached: 0 }
+        Self {
+            number,
+            script: VecDeque::new(),
+            awaited: VecDeque::new(),
+            etags: BTreeMap::new(),
+            tokens: BTreeMap::new(),
+            reached: 0,
+        }
     }
 
     fn request(&mut self, io: &mut Io<'_>, awaits: bool) {
@@ -242,9 +256,13 @@ impl Http {
         self.awaited.push_back(request);
     }
 
-    fn any(&self, awaits: bool, io: &mut Io<'_>) -> (Vec<u8>, Request) {
+    fn any(&mut self, awaits: bool, io: &mut Io<'_>) -> (Vec<u8>, Request) {
         let key = *io.rng.pick(&SHARED);
         let known = self.etags.get(key).filter(|_| io.rng.chance(300)).map(String::as_str);
+        // The other names are as if there were no locks.
+        if SHARED[..2].contains(&key) && io.rng.chance(if self.tokens.contains_key(key) { 600 } else { 250 }) {
+            return locking::request(key, &mut self.tokens, io);
+        }
         match io.rng.below(100) {
             0..40 => {
                 let value = if io.rng.chance(50) { Content::from([]) } else { content(io.rng, io.content_max) };
@@ -272,11 +290,23 @@ impl Http {
         (bytes, request)
     }
 
+    fn lock_answered(&mut self, request: &Request, time: (u64, u64), response: &Response, good: bool, io: &mut Io<'_>) {
+        let new = response.field("Lock-Token").map(|token| token.trim_matches(['<', '>']).to_owned());
+        // One that was renewed may have been asked to end since.
+        if let Some(token) = new.or_else(|| self.tokens.remove(&request.key)).filter(|_| good) {
+            io.model.granted(&token, &request.key, request.write, time);
+            self.tokens.insert(request.key.clone(), token);
+        }
+    }
+
     fn replied(&mut self, response: &Response, content: &[u8], io: &mut Io<'_>) {
         let Some(request) = self.awaited.pop_front() else {
             return io.model.wrong(format!("http: a response that nobody asked for: {}", response.head));
         };
         let good = matches!(response.status, 200..=299);
+        if let Verb::Lock(requested_us, seconds) = request.verb {
+            self.lock_answered(&request, (requested_us, seconds), response, good, io);
+        }
         match response.field("ETag") {
             Some(etag) => drop(self.etags.insert(request.key.clone(), etag.to_owned())),
             None => drop(self.etags.remove(&request.key)),
@@ -290,6 +320,7 @@ impl Http {
         }
         if let Some(write) = request.write {
             let fate = match response.status {
+                200 if matches!(request.verb, Verb::Lock(..)) => Fate::Refused,
                 _ if good => Fate::Acked,
                 500 | 507 => Fate::Unsure,
                 _ => Fate::Refused,

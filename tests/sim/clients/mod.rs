@@ -188,6 +188,7 @@ impl Peer {
         let prompt = world.is_prompt();
         let limits = &world.shape.limits;
         let is_slow = (1..limits.live.contention_bytes_per_s_min * 3).contains(&limits.live.client_upload_bytes_per_s);
+        world.model.locks.now_us = world.now_us;
         let mut io = Io {
             rng: &mut world.rng,
             model: &mut world.model,

@@ -25,7 +25,8 @@ impl Pool {
 
     pub(crate) fn step_copy(&self, under_way: &CopyUnderWay) -> Served {
         let mut copy = lock(&under_way.copy);
-        let Some(copy) = &mut *copy else { return Err(no_such_file()) };
+        // Given up since this step was asked for: its client has left.
+        let Some(copy) = &mut *copy else { return Ok((Reply::Plain(Outcome::Aborted), PendingSyncs::default())) };
         let is_complete = under_way.volume.names.step_copy(&self.fs, copy)?;
         Ok((Reply::Plain(Outcome::Copied(is_complete)), PendingSyncs::default()))
     }

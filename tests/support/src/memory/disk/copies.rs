@@ -36,7 +36,7 @@ impl Disk {
             Op::Copy { file } => {
                 self.fit(rng, faults)?;
                 // It may have been given up since this step was asked for.
-                let Some(Open::Copied(copied)) = self.open_mut(file) else { return Err(refused(Failure::NotFound)) };
+                let Some(Open::Copied(copied)) = self.open_mut(file) else { return Ok(Next::Done(Outcome::Aborted)) };
                 copied.steps = copied.steps.saturating_sub(1);
                 Ok(Next::Done(Outcome::Copied(copied.steps == 0)))
             }

@@ -1,9 +1,8 @@
 //! The listener that speaks both `line` and HTTP: the first line of a connection decides.
 //!
 //! A first line that is not empty and ends in ` HTTP/1.0` or ` HTTP/1.1` is HTTP, any other is the line protocol.
-//! Nothing is used up here: the dialect that is chosen is shown the same bytes. A line that is too long is refused
-//! as HTTP does if it may be a request line; whatever else ends the conversation before a line is complete is said as
-//! the line protocol says it.
+//! Nothing is used up here: the dialect that is chosen is shown the same bytes. Whatever ends the
+//! conversation before a line is complete is said as the line protocol says it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -119,8 +118,8 @@ impl Protocol for Auto {
         let first = &input[2 * empty_lines..];
         let len_max = if may_be_http(first) { head_max } else { head_max.min(LINE_LEN_MAX + 1) };
         let is_http = match memchr(b'\n', first) {
-            // Too long: refused in the words of the dialect that it may be.
-            None if input.len() >= len_max => may_be_http(first),
+            // Too long for either, and the line protocol is the one that refuses it here.
+            None if input.len() >= len_max => false,
             None => return (0, Action::More),
             Some(end) => looks_like_http(&first[..end]),
         };

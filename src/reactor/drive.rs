@@ -3,6 +3,7 @@
 
 use std::io::ErrorKind;
 
+use crate::command::Whole;
 use crate::ids::ConnId;
 use crate::platform::{Completion, Op, Platform, Readable, Stream};
 use crate::reactor::connections::Registration;
@@ -162,7 +163,13 @@ impl<P: Platform> Driver<'_, P> {
 
     fn start(&mut self, op: Op, budget: &mut Budget) {
         budget.spend(0, &mut self.env.meter);
-        let Some(op) = self.grant_lock(op) else { return };
+        let op = match op {
+            Op::Run(Whole::KeepLock { .. }) => {
+                let Some(op) = self.grant_lock(op) else { return };
+                op
+            }
+            op => op,
+        };
         let op = match UploadLocks::upload_of(&op) {
             Some(upload) => self.uploads.acquire(self.id, upload, op),
             None => self.locks.acquire(self.id, op),

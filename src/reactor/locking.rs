@@ -116,9 +116,6 @@ impl<P: Platform> Driver<'_, P> {
     /// An operation has ended: what that means for locks.
     pub(super) fn settle_locks(&mut self, mut done: Completion) -> Completion {
         let check = &mut self.env.lock_check;
-        if check.is_idle() {
-            return done;
-        }
         if let Ok(Outcome::Aborted) | Err(_) = &done.result
             && let Some(error) = check.refused.remove(&self.id)
         {

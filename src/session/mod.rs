@@ -130,6 +130,8 @@ impl Session {
         self.common.name
     }
 
+    // Called all the time for one or two of these, so the others must cost nothing.
+    #[inline]
     pub fn peer(&self) -> Peer<'_> {
         let Common { dialect, peer, peer_role, data, .. } = &self.common;
         let is_admitted = !dialect.is_turned_away();

@@ -169,10 +169,6 @@ impl DavLocks {
         !cfg!(feature = "webdav") || self.len == 0
     }
 
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
     /// The locks of what has this name.
     pub fn covering<'a, 'k>(&'a self, key: &'k Key) -> impl Iterator<Item = &'a DavLock> + use<'a, 'k> {
         self.at_or_above(key).filter(move |lock| lock.covers(key))

@@ -35,6 +35,7 @@ mod response;
 mod sharing;
 #[cfg(test)]
 mod tests;
+mod unserved;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -57,13 +58,13 @@ use incoming::{EmptyBody, empty_chunked, is_bodyless};
 #[cfg(feature = "archives")]
 use methods::archive::{self, Archive, places::Archives};
 #[cfg(feature = "webdav")]
-use methods::dav::{self, body::Body, condition, condition::Unmet};
+use methods::dav::{self, body::Body, condition};
 use methods::get::Get;
 pub use methods::listing::REPLY_BYTES_MIN;
-use mount::{Elsewhere, Mount};
 use policy::Policy;
 use response::ResponseMeta;
 pub use response::TURNED_AWAY;
+use unserved::Unserved;
 
 const UNKNOWN_USER: &str = "the access file has no such user";
 
@@ -165,13 +166,11 @@ impl Http {
     }
 
     /// Bytes after a head that must be seen together with it.
-    #[cfg(feature = "archives")]
     pub(super) const fn form_len_max(&self) -> usize {
-        if let Gathers::Form = self.gathers { FORM_LEN_MAX } else { 0 }
-    }
-
-    #[cfg(not(feature = "archives"))]
-    pub(super) const fn form_len_max(&self) -> usize {
+        #[cfg(feature = "archives")]
+        if let Gathers::Form = self.gathers {
+            return FORM_LEN_MAX;
+        }
         0
     }
 
@@ -242,21 +241,22 @@ impl Http {
     ) -> Result<(usize, Action), HeadError> {
         let mount = mount::take_off(&self.listener.policy.prefix, head);
         let response = ResponseMeta::new(head, &self.listener.policy);
+        let answer = mount.answer(head);
         #[cfg(feature = "webdav")]
-        let unmet = condition::unmet(head, &self.listener.policy, context);
-        let exchange = match content {
-            _ if mount != Mount::Inside => Exchange::new(response, Elsewhere::new(head, mount)),
-            #[cfg(feature = "webdav")]
-            _ if unmet.is_some() => Exchange::new(response, Unmet::new(head, unmet)),
+        let answer = answer.or_else(|| condition::unmet(head, &self.listener.policy, context).map(Err));
+        let exchange = match (answer, content) {
+            (Some(answer), _) => Exchange::new(response, Unserved::new(head, answer)),
             #[cfg(feature = "archives")]
-            Content::Form(form) => Exchange::new(response, Archive::new(head, Some(&form), &self.listener.archives)),
+            (_, Content::Form(form)) => {
+                Exchange::new(response, Archive::new(head, Some(&form), &self.listener.archives))
+            }
             #[cfg(feature = "webdav")]
-            Content::Xml(body) => dav::exchange(head, body, response),
+            (_, Content::Xml(body)) => dav::exchange(head, body, response),
             #[cfg(feature = "archives")]
-            Content::Apart if archive::concerns(head) => {
+            (_, Content::Apart) if archive::concerns(head) => {
                 Exchange::new(response, Archive::new(head, None, &self.listener.archives))
             }
-            Content::Apart => methods::exchange(head, response),
+            (_, Content::Apart) => methods::exchange(head, response),
         };
         self.begin_exchange(head, exchange, len, context)
     }

@@ -1,9 +1,6 @@
 //! The path under which a proxy in front passes this server on (`--path-prefix`): requests come with it.
 
-use crate::dialect::http::handler::Handler;
-use crate::dialect::http::incoming::Incoming;
-use crate::dialect::http::response::{Refusal, ResponseMeta};
-use crate::dialect::protocol::{Action, Context};
+use crate::dialect::http::unserved::Answer;
 use crate::error::Failure;
 use crate::wire::http::head::{Head, Method};
 use crate::wire::http::target;
@@ -32,42 +29,17 @@ pub(super) fn take_off(prefix: &str, head: &mut Head<'_>) -> Mount {
     if matches!(head.method, Method::Get | Method::Head) { Mount::Bare } else { Mount::Inside }
 }
 
-/// A request that does not reach the served directory.
-#[derive(Debug)]
-pub(super) struct Elsewhere {
-    /// Where it finds that, if it has only to add a `/`.
-    location: Option<String>,
-    /// `None` for a method without a body.
-    incoming: Option<Incoming>,
-}
-
-impl Elsewhere {
-    pub(super) fn new(head: &Head<'_>, mount: Mount) -> Self {
-        let query = head.query.map(|query| format!("?{query}")).unwrap_or_default();
-        let location = (mount == Mount::Bare).then(|| format!("{}/{query}", head.mount));
-        let incoming = (!head.method.is_without_body()).then(|| Incoming::new(head));
-        Self { location, incoming }
-    }
-}
-
-impl Handler for Elsewhere {
-    fn command(
-        &mut self,
-        _head: &Head<'_>,
-        response: &mut ResponseMeta,
-        context: &mut Context<'_>,
-    ) -> Result<Action, Refusal<'static>> {
-        let location = self.location.as_ref().ok_or(Failure::NotFound)?;
-        response.text(301, &[("Location", location), ("Cache-Control", &"no-cache")], "", context);
-        Ok(response.next_action())
-    }
-
-    fn incoming(&mut self) -> Option<&mut Incoming> {
-        self.incoming.as_mut()
-    }
-
-    fn body_left(&self) -> u64 {
-        self.incoming.as_ref().map_or(0, Incoming::left)
+impl Mount {
+    /// The answer to a request that does not reach the served directory: where it finds that, if it has only to add a `/`.
+    pub(super) fn answer(self, head: &Head<'_>) -> Option<Answer> {
+        match self {
+            Self::Inside => None,
+            Self::Bare => {
+                let query = head.query.map(|query| format!("?{query}")).unwrap_or_default();
+                Some(Ok(format!("{}/{query}", head.mount)))
+            }
+            Self::Outside => Some(Err(Failure::NotFound)),
+        }
     }
 }
 

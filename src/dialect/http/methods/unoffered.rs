@@ -25,7 +25,7 @@ impl Handler for Unoffered {
         response: &mut ResponseMeta,
         context: &mut Context<'_>,
     ) -> Result<Action, Refusal<'static>> {
-        let known = ["PATCH", "TRACE", "LOCK"];
+        let known = ["PATCH", "TRACE"];
         let (status, field) = match head.method {
             Method::Other(name) if !known.contains(&name) => (501, None),
             _ => (405, Some(options::allow(response, context))),

@@ -2,11 +2,8 @@
 //! decide, and what it says of versions, which the store decides as it does `If-Match`.
 
 use crate::dav_locks::LockToken;
-use crate::dialect::http::handler::Handler;
-use crate::dialect::http::incoming::Incoming;
 use crate::dialect::http::policy::Policy;
-use crate::dialect::http::response::{Refusal, ResponseMeta};
-use crate::dialect::protocol::{Action, Context};
+use crate::dialect::protocol::Context;
 use crate::error::Failure;
 use crate::object::Key;
 use crate::wire::dav::condition::{If, Needs};
@@ -62,38 +59,5 @@ fn take<'a>(head: &mut Head<'a>, text: &'a str, context: &mut Context<'_>) -> Re
             let added = versions.iter().all(|version| head.fields.if_match.add(version).is_ok());
             Ok(added)
         }
-    }
-}
-
-/// A request with a condition that does not hold. Its body is discarded.
-#[derive(Debug)]
-pub(crate) struct Unmet {
-    failure: Option<Failure>,
-    /// `None` for a method without a body.
-    incoming: Option<Incoming>,
-}
-
-impl Unmet {
-    pub(crate) fn new(head: &Head<'_>, failure: Option<Failure>) -> Self {
-        Self { failure, incoming: (!head.method.is_without_body()).then(|| Incoming::new(head)) }
-    }
-}
-
-impl Handler for Unmet {
-    fn command(
-        &mut self,
-        _head: &Head<'_>,
-        _response: &mut ResponseMeta,
-        _context: &mut Context<'_>,
-    ) -> Result<Action, Refusal<'static>> {
-        Err(self.failure.unwrap_or(Failure::PreconditionFailed).into())
-    }
-
-    fn incoming(&mut self) -> Option<&mut Incoming> {
-        self.incoming.as_mut()
-    }
-
-    fn body_left(&self) -> u64 {
-        self.incoming.as_ref().map_or(0, Incoming::left)
     }
 }

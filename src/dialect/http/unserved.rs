@@ -1,0 +1,46 @@
+//! Requests that are answered as soon as their head is known, without the store: redirected or refused. What they bring is
+//! discarded.
+
+use crate::dialect::http::handler::Handler;
+use crate::dialect::http::incoming::Incoming;
+use crate::dialect::http::response::{Refusal, ResponseMeta};
+use crate::dialect::protocol::{Action, Context};
+use crate::error::Failure;
+use crate::wire::http::head::Head;
+
+/// The address that a request is redirected to, or why it is refused.
+pub(super) type Answer = Result<String, Failure>;
+
+#[derive(Debug)]
+pub(super) struct Unserved {
+    answer: Answer,
+    /// `None` for a method without a body.
+    incoming: Option<Incoming>,
+}
+
+impl Unserved {
+    pub(super) fn new(head: &Head<'_>, answer: Answer) -> Self {
+        Self { answer, incoming: (!head.method.is_without_body()).then(|| Incoming::new(head)) }
+    }
+}
+
+impl Handler for Unserved {
+    fn command(
+        &mut self,
+        _head: &Head<'_>,
+        response: &mut ResponseMeta,
+        context: &mut Context<'_>,
+    ) -> Result<Action, Refusal<'static>> {
+        let location = self.answer.as_ref().map_err(|failure| *failure)?;
+        response.text(301, &[("Location", location), ("Cache-Control", &"no-cache")], "", context);
+        Ok(response.next_action())
+    }
+
+    fn incoming(&mut self) -> Option<&mut Incoming> {
+        self.incoming.as_mut()
+    }
+
+    fn body_left(&self) -> u64 {
+        self.incoming.as_ref().map_or(0, Incoming::left)
+    }
+}

@@ -148,7 +148,7 @@ impl<'a> PartialFile<'a> {
         }
         self.take_mode(0);
         if executable && let Ok(stat) = fstat(self.locked()) {
-            // For those who may read it.
+            // For all that may read it.
             let mode = stat.st_mode & 0o777 | (stat.st_mode & 0o444) >> 2;
             let _ = fchmod(self.locked(), Mode::from_raw_mode(mode));
         }

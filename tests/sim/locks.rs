@@ -23,7 +23,7 @@ pub struct Locks {
 }
 
 impl Locks {
-    /// A lock was granted that was requested then for so many seconds, or renewed.
+    /// A lock was granted or renewed: when it was requested, and for how many seconds.
     pub fn granted(&mut self, token: &str, key: &str, answered: u64, requested_us: u64, seconds: u64) {
         let until_us = (requested_us + seconds * 1_000_000).saturating_sub(ROUNDING_US);
         let lock =

@@ -1,4 +1,4 @@
-//! Locks of WebDAV: who may write what, in every dialect.
+//! Locks of WebDAV: which writes they bind, in every dialect.
 
 use std::time::Duration;
 

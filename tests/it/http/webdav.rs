@@ -1,4 +1,4 @@
-//! WebDAV beyond transcripts: directories of any size, properties and who sees them, and what is bounded.
+//! WebDAV beyond transcripts: directories of any size, which callers see properties, and what is bounded.
 
 use filewharf::access::Access;
 use filewharf::config::Limits;

@@ -71,6 +71,9 @@ fn of_64_uploads_at_once_that_overshoot_together_exactly_those_that_fit_are_stor
         // One in pieces holds a little more than it has.
         assert!(stored <= FIT && (1..=FIT).contains(&stored), "{stored}");
         let mut client = running.client();
+        // What was refused counts until its file is removed, which the answer does not wait for.
+        let used = Some((stored * LEN).to_string());
+        wait_until("what was refused is given back", || value(&client.ask("SPACE /q/"), "used") == used);
         for n in stored..FIT {
             client.put(&format!("/q/rest{n}"), &vec![b'y'; LEN]);
         }

@@ -137,8 +137,10 @@ impl<P: Platform> Driver<'_, P> {
         if let Some(token) = check.locks.ended(self.id, is_done) {
             // Its time was over, or it was unlocked or removed meanwhile.
             ended.push(token);
-            if is_done {
-                done.result = Err(StoreError::refused(Failure::PreconditionFailed, "lock"));
+            if let Ok(Outcome::Answered(Answer::Locked { is_new, .. })) = done.result {
+                // A refusal would say that nothing has changed, and the file of a new name is there.
+                let failure = if is_new { Failure::Internal } else { Failure::PreconditionFailed };
+                done.result = Err(StoreError::refused(failure, "the time of a lock ended before it was durable"));
             }
         }
         for (root, token) in check.going.remove(&self.id).filter(|_| is_done).into_iter().flatten() {

@@ -79,7 +79,7 @@ struct Command {
 
 impl Command {
     fn help(&self) -> String {
-        self.usage.help(&(self.rows)())
+        self.usage.help(&(self.rows)(), false)
     }
 }
 

@@ -115,9 +115,20 @@ pub(super) static USAGE: Usage<Args> = Usage {
   curl -f -T notes.txt http://127.0.0.1:7070/notes.txt
   printf 'GET /notes.txt\\nQUIT\\n' | nc 127.0.0.1 7070",
     },
-    flags: &[("Options", OPTIONS), ("Limits", &LIMITS)],
+    flags: &[
+        ("Options", OPTIONS),
+        ("Protocols", PROTOCOLS),
+        ("Secrets and certificates", SECRETS),
+        ("Files", FILES),
+        ("Process", PROCESS),
+        ("Limits of clients", CLIENTS),
+        ("Limits of storage", STORAGE),
+        ("Limits of time", TIMES),
+        ("Limits of memory and work", MEMORY),
+    ],
 };
 
+/// What most people need: `--help` shows these, and `--help=all` the others too.
 const OPTIONS: &[Flag<Args>] = &[
     Flag::new(
         "listen",
@@ -129,11 +140,46 @@ const OPTIONS: &[Flag<Args>] = &[
         "Address to listen on, may be given many times; port 0 asks the kernel; [::] takes IPv6 only; ?proxy=NETWORK,… accepts proxies only, with the PROXY protocol; ?trust=NETWORK,… believes X-Forwarded-For and Forwarded of these; ?tls encrypts [default: 127.0.0.1:7070]",
     )
     .repeatable(),
+    Flag::new("read-only", Switch(|args| args.builder.store.read_only = true), "Refuse every change"),
     Flag::new(
-        "legacy",
-        Switch(|args| args.legacy = true),
-        "Also listen where the clients of the five older systems connect, each in its dialect",
+        "token-file",
+        Path("FILE", |args, file| args.token_file = Some(file)),
+        "Require the secret in the first line of this file from every client",
     ),
+    Flag::new(
+        "access",
+        Path("FILE", |args, file| args.builder.access = Some(file)),
+        "Who may do what, by the users, tokens and rules of this file; SIGHUP reads it again",
+    ),
+    Flag::new(
+        "tls-cert",
+        Path("FILE", |args, file| args.builder.tls.certificate = Some(file)),
+        "The certificate of the addresses with ?tls, followed by those of the intermediate authorities (PEM)",
+    ),
+    Flag::new("tls-key", Path("FILE", |args, file| args.builder.tls.key = Some(file)), "Its private key (PEM)"),
+    Flag::new(
+        "tls-self-signed",
+        Path("FOLDER", |args, dir| args.builder.tls.self_signed = Some(dir)),
+        "Instead of --tls-cert and --tls-key, make a certificate at the first start, keep it and its key in this folder, \
+         and print its fingerprint; it is for the addresses that are listened on, the name of this machine and localhost",
+    ),
+    Flag::new(
+        "serve-html",
+        Switch(|args| args.http.push(("serve-html".to_owned(), String::new()))),
+        "Let browsers run HTML and other active content as part of this site, instead of offering it as a \
+         download, and send the index.html of a folder in place of its names: only if you trust everyone who can upload",
+    ),
+    Flag::new(
+        "no-webdav",
+        Switch(|args| args.http.push(("no-webdav".to_owned(), String::new()))),
+        "Do not let clients mount the folder by WebDAV; then DELETE removes a folder with content only with Depth: infinity",
+    ),
+    Flag::new(
+        "path-prefix",
+        Text("PATH", |args: &mut Args, text| args.http("path-prefix", text)),
+        "Answer HTTP requests below this path only: for a proxy in front that passes them on with it",
+    ),
+    limit("max-size"),
     Flag::new(
         "durability",
         Text("LEVEL", |args, text| {
@@ -147,21 +193,45 @@ const OPTIONS: &[Flag<Args>] = &[
         "What OK promises about an upload: on stable storage (durable), or complete in the kernel's cache (written; none means the same) \
          [default: durable]",
     ),
-    Flag::new("read-only", Switch(|args| args.builder.store.read_only = true), "Refuse every change"),
     Flag::new(
-        "token-file",
-        Path("FILE", |args, file| args.token_file = Some(file)),
-        "Require the secret in the first line of this file from every client",
+        "user",
+        Text("USER[:GID]", |args, text| {
+            args.builder.confinement.user = Some(text.to_owned());
+            Ok(())
+        }),
+        "Started by root, become this user, a name or a UID, once the addresses are bound",
     ),
+    Flag::new("quiet", Switch(|args: &mut Args| args.quiet = true), "Log less (only warnings)").or('q'),
+    Flag::new("verbose", Switch(|args: &mut Args| args.verbose += 1), "Log more; twice: everything")
+        .or('v')
+        .repeatable(),
+];
+
+const PROTOCOLS: &[Flag<Args>] = &[
+    Flag::new(
+        "legacy",
+        Switch(|args| args.legacy = true),
+        "Also listen where the clients of the five older systems connect, each in its dialect",
+    ),
+    Flag::new(
+        "cors",
+        Text("ORIGIN", |args, text| args.http("cors", text)),
+        "Let pages of this site, https://HOST, or of every site, *, use this server (CORS)",
+    ),
+    Flag::new(
+        "allow-host",
+        Text("NAME", |args: &mut Args, text| args.http("allow-host", text)),
+        "Also answer HTTP requests for this host name, or for any, *, on a loopback address without a secret; may \
+         be given many times",
+    )
+    .repeatable(),
+];
+
+const SECRETS: &[Flag<Args>] = &[
     Flag::new(
         "read-token-file",
         Path("FILE", |args, file| args.read_token_file = Some(file)),
         "Also take the secret in the first line of this file, which permits reading only",
-    ),
-    Flag::new(
-        "access",
-        Path("FILE", |args, file| args.builder.access = Some(file)),
-        "Who may do what, by the users, tokens and rules of this file; SIGHUP reads it again",
     ),
     Flag::new(
         "allow-plain-passwords",
@@ -170,21 +240,9 @@ const OPTIONS: &[Flag<Args>] = &[
          read them",
     ),
     Flag::new(
-        "tls-cert",
-        Path("FILE", |args, file| args.builder.tls.certificate = Some(file)),
-        "The certificate of the addresses with ?tls, followed by those of the intermediate authorities (PEM)",
-    ),
-    Flag::new("tls-key", Path("FILE", |args, file| args.builder.tls.key = Some(file)), "Its private key (PEM)"),
-    Flag::new(
         "tls-client-ca",
         Path("FILE", |args, file| args.builder.tls.client_ca = Some(file)),
         "Ask clients of these addresses for a certificate of one of these authorities (PEM); one without is served too",
-    ),
-    Flag::new(
-        "tls-self-signed",
-        Path("FOLDER", |args, dir| args.builder.tls.self_signed = Some(dir)),
-        "Instead of --tls-cert and --tls-key, make a certificate at the first start, keep it and its key in this folder, \
-         and print its fingerprint; it is for the addresses that are listened on, the name of this machine and localhost",
     ),
     Flag::new(
         "tls-name",
@@ -200,34 +258,9 @@ const OPTIONS: &[Flag<Args>] = &[
          many times",
     )
     .repeatable(),
-    Flag::new(
-        "serve-html",
-        Switch(|args| args.http.push(("serve-html".to_owned(), String::new()))),
-        "Let browsers run HTML and other active content as part of this site, instead of offering it as a \
-         download, and send the index.html of a folder in place of its names: only if you trust everyone who can upload",
-    ),
-    Flag::new(
-        "no-webdav",
-        Switch(|args| args.http.push(("no-webdav".to_owned(), String::new()))),
-        "Do not let clients mount the folder by WebDAV; then DELETE removes a folder with content only with Depth: infinity",
-    ),
-    Flag::new(
-        "cors",
-        Text("ORIGIN", |args, text| args.http("cors", text)),
-        "Let pages of this site, https://HOST, or of every site, *, use this server (CORS)",
-    ),
-    Flag::new(
-        "allow-host",
-        Text("NAME", |args: &mut Args, text| args.http("allow-host", text)),
-        "Also answer HTTP requests for this host name, or for any, *, on a loopback address without a secret; may \
-         be given many times",
-    )
-    .repeatable(),
-    Flag::new(
-        "path-prefix",
-        Text("PATH", |args: &mut Args, text| args.http("path-prefix", text)),
-        "Answer HTTP requests below this path only: for a proxy in front that passes them on with it",
-    ),
+];
+
+const FILES: &[Flag<Args>] = &[
     Flag::new(
         "file-mode",
         Text("OCTAL", |args, text| {
@@ -255,6 +288,14 @@ const OPTIONS: &[Flag<Args>] = &[
          nfs, ceph and gluster, and stored=written elsewhere",
     ),
     Flag::new(
+        "portable",
+        Switch(|args| args.builder.store.portable = true),
+        "Use only system calls that every unix has",
+    ),
+];
+
+const PROCESS: &[Flag<Args>] = &[
+    Flag::new(
         "sandbox",
         Text("MODE", |args, text| {
             args.builder.confinement.mode = match text {
@@ -269,15 +310,6 @@ const OPTIONS: &[Flag<Args>] = &[
          (require), or keep them (off) [default: auto]",
     ),
     Flag::new(
-        "user",
-        Text("USER[:GID]", |args, text| {
-            args.builder.confinement.user = Some(text.to_owned());
-            Ok(())
-        }),
-        "Started by root, become this user, a name or a UID, once the addresses are bound",
-    ),
-    Flag::new("portable", Switch(|args| args.builder.store.portable = true), "Use only system calls that every unix has"),
-    Flag::new(
         "congestion",
         Text("NAME", |args, text| {
             args.builder.congestion = Some(text.to_owned());
@@ -285,25 +317,83 @@ const OPTIONS: &[Flag<Args>] = &[
         }),
         "Pin the congestion control of every connection, for benchmarks",
     ),
-    Flag::new("quiet", Switch(|args: &mut Args| args.quiet = true), "Log less (only warnings)").or('q'),
-    Flag::new("verbose", Switch(|args: &mut Args| args.verbose += 1), "Log more; twice: everything")
-        .or('v')
-        .repeatable(),
 ];
 
-/// Those limits that have a flag, in the order of their table.
-static LIMITS: [Flag<Args>; config::FLAGS] = {
-    let mut flags = [const { Flag::new("", Switch(|_: &mut Args| ()), "") }; config::FLAGS];
-    let (mut row, mut at) = (0, 0);
-    while row < config::LIMITS.len() {
-        if let Some((name, help)) = config::LIMITS[row].flag {
-            flags[at] = Flag::new(name, Limit(&config::LIMITS[row], |args: &mut Args| &mut args.builder.limits), help);
-            at += 1;
+const CLIENTS: &[Flag<Args>] = &[
+    limit("max-connections"),
+    limit("per-address"),
+    limit("client-connections"),
+    limit("client-uploads"),
+    limit("client-requests"),
+    limit("client-upload-rate"),
+    limit("client-download-rate"),
+    limit("max-link-time"),
+];
+
+const STORAGE: &[Flag<Args>] = &[
+    limit("max-dirty"),
+    limit("min-free"),
+    limit("max-reserved"),
+    limit("max-uploads"),
+    limit("max-upload-bytes"),
+    limit("upload-expiry"),
+    limit("upload-sync"),
+    limit("upload-sync-interval"),
+    limit("quota-interval"),
+    limit("digests"),
+];
+
+const TIMES: &[Flag<Args>] = &[
+    limit("accept-defer"),
+    limit("head-timeout"),
+    limit("idle-timeout"),
+    limit("stall-timeout"),
+    limit("slot-timeout"),
+    limit("linger-timeout"),
+    limit("drain-timeout"),
+    limit("drain-grace"),
+    limit("min-rate"),
+    limit("rate-window"),
+];
+
+const MEMORY: &[Flag<Args>] = &[
+    limit("slots"),
+    limit("slot-queue"),
+    limit("chunk-size"),
+    limit("chunks"),
+    limit("read-buffer"),
+    limit("max-head"),
+    limit("hot-files"),
+    limit("hot-bytes"),
+    limit("send-buffer"),
+    limit("recv-buffer"),
+    limit("max-unsent"),
+    limit("turn-bytes"),
+    limit("max-turn-bytes"),
+    limit("io-workers"),
+    limit("sync-workers"),
+];
+
+/// The flag of a limit. Without one in the table of limits, this does not compile.
+const fn limit(name: &str) -> Flag<Args> {
+    let mut row = 0;
+    loop {
+        if let Some((flag, help)) = config::LIMITS[row].flag
+            && is_same(flag, name)
+        {
+            return Flag::new(flag, Limit(&config::LIMITS[row], |args: &mut Args| &mut args.builder.limits), help);
         }
         row += 1;
     }
-    flags
-};
+}
+
+const fn is_same(one: &str, other: &str) -> bool {
+    let (one, other, mut at) = (one.as_bytes(), other.as_bytes(), 0);
+    while at < one.len() && at < other.len() && one[at] == other[at] {
+        at += 1;
+    }
+    at == one.len() && at == other.len()
+}
 
 #[cfg(test)]
 mod tests {
@@ -322,7 +412,7 @@ mod tests {
     #[test]
     fn every_limit_flag_sets_one_field_and_shows_its_default() {
         let mut set = Vec::new();
-        for flag in &LIMITS {
+        for flag in USAGE.all_flags().filter(|flag| matches!(flag.value, Limit(..))) {
             let default = flag.value.shown(&mut Args::default()).expect(flag.syntax.long);
             let name = format!("--{}", flag.syntax.long);
             assert_eq!(parse(&[&name, &default]), Limits::default(), "{name} {default}");
@@ -334,7 +424,17 @@ mod tests {
         }
         set.sort();
         set.dedup();
-        assert_eq!(set.len(), LIMITS.len(), "two flags set the same field");
+        let flags = config::LIMITS.iter().filter(|limit| limit.flag.is_some()).count();
+        assert_eq!(set.len(), flags, "two flags set the same field, or one is in no group");
+    }
+
+    #[test]
+    fn help_shows_at_most_twenty_flags_and_all_of_them_if_asked() {
+        let (brief, all) = (USAGE.help(false), USAGE.help(true));
+        let shown = |help: &str| USAGE.all_flags().filter(|flag| help.contains(&flag.syntax.usage())).count();
+        assert!((10..=20).contains(&shown(&brief)), "{brief}");
+        assert_eq!(shown(&all), USAGE.all_flags().count(), "{all}");
+        assert!(brief.contains("--help=all"), "{brief}");
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub(super) const WRONG_USAGE: u8 = 2;
 const WIDTH: usize = 100;
 /// Columns of the left part of a row of help; a longer one has a line of its own.
 const LEFT_WIDTH: usize = 30;
+/// A command with more flags shows only those of its first group, and the others if asked with `--help=all`.
+const FLAGS_SHOWN_MAX: usize = 30;
 
 /// A command with parsed arguments, ready to run.
 pub(super) type Action = Box<dyn FnOnce() -> ExitCode>;
@@ -73,17 +75,17 @@ impl<A: Default> Usage<A> {
         match self.command.parse(words, &flags, set) {
             Ok(operands) => Ok((args, operands)),
             Err(Wrong::Usage(why)) => Err(self.command.error(&why)),
-            Err(Wrong::Help) => Err(ParseError::Help(self.help())),
+            Err(Wrong::Help { all }) => Err(ParseError::Help(self.help(all))),
         }
     }
 
-    fn all_flags(&self) -> impl Iterator<Item = &'static Flag<A>> {
+    pub(super) fn all_flags(&self) -> impl Iterator<Item = &'static Flag<A>> {
         self.flags.iter().flat_map(|(_, flags)| *flags)
     }
 
-    /// The text for `--help`.
-    pub(super) fn help(&self) -> String {
-        self.command.help(&self.rows())
+    /// The text for `--help`, or for `--help=all`.
+    pub(super) fn help(&self, all: bool) -> String {
+        self.command.help(&self.rows(), all)
     }
 
     /// All flags, with their defaults.
@@ -99,7 +101,7 @@ impl<A: Default> Usage<A> {
 
 /// Why arguments are not those of a command.
 enum Wrong {
-    Help,
+    Help { all: bool },
     Usage(String),
 }
 
@@ -118,7 +120,9 @@ impl Command {
                     operands.push(operand);
                     continue;
                 }
-                Arg::Long("help") | Arg::Short('h') => return Err(Wrong::Help),
+                Arg::Long("help") | Arg::Short('h') => {
+                    return Err(Wrong::Help { all: words.optional_value().is_some_and(|value| value == "all") });
+                }
                 Arg::Long(long) => (format!("--{long}"), flags.iter().position(|flag| flag.long == long)),
                 Arg::Short(letter) => (format!("-{letter}"), flags.iter().position(|flag| flag.short == Some(letter))),
             };
@@ -160,14 +164,15 @@ impl Command {
         usage_error(why, &format!("filewharf {} {}", self.name, self.line))
     }
 
-    pub(super) fn help(&self, rows: &[HelpRow]) -> String {
+    pub(super) fn help(&self, rows: &[HelpRow], all: bool) -> String {
         let mut text = format!("{}\n\nUsage: filewharf {} {}\n", self.about, self.name, self.line);
         if *self.operands.end() > 0 {
             text.push_str("\nArguments:\n");
             row(&mut text, self.operand.0, self.operand.1);
         }
+        let is_long = rows.len() > FLAGS_SHOWN_MAX;
         let mut above = "";
-        for (heading, flag, default) in rows {
+        for (heading, flag, default) in rows.iter().filter(|(heading, ..)| all || !is_long || *heading == rows[0].0) {
             if *heading != above {
                 let _ = writeln!(text, "\n{heading}:"); // writing to a String cannot fail, here and below
                 above = heading;
@@ -177,7 +182,7 @@ impl Command {
             row(&mut text, &(short + &flag.usage()), &(flag.help.to_owned() + &default));
         }
         text.push('\n');
-        row(&mut text, "-h, --help", "Print help");
+        row(&mut text, "-h, --help", if is_long { "Print help, with --help=all for all flags" } else { "Print help" });
         let _ = writeln!(text, "\n{}", self.notes);
         text
     }

@@ -24,9 +24,6 @@ macro_rules! limits {
             get: |limits| limits.$class.$field.get(),
             set: |limits, value| limits.$class.$field.set(value),
         }),+];
-
-        /// Limits that have a flag.
-        pub const FLAGS: usize = [$($($flag,)?)+].len();
     };
     (@is_live live) => { true };
     (@is_live fixed) => { false };

@@ -63,7 +63,7 @@ fn flags(text: &str) -> std::collections::BTreeSet<&str> {
 
 #[test]
 fn the_manual_has_a_row_for_each_flag_of_serve() {
-    let help = std::process::Command::new(env!("CARGO_BIN_EXE_filewharf")).args(["serve", "--help"]).output();
+    let help = std::process::Command::new(env!("CARGO_BIN_EXE_filewharf")).args(["serve", "--help=all"]).output();
     let help = String::from_utf8(help.expect("the program runs").stdout).expect("UTF-8");
     let manual = text(&root().join("src/docs/operations.md"));
     let (first, _) = manual.split_once("## Signals").expect("the table of flags comes first");

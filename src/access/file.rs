@@ -244,7 +244,7 @@ impl Reading {
 }
 
 /// The words of a line. One in quotes may have blanks and #; what is after a word that begins with # is a comment.
-fn words(line: &str) -> Result<Vec<&str>, &'static str> {
+pub fn words(line: &str) -> Result<Vec<&str>, &'static str> {
     let mut words = Vec::new();
     let mut rest = line.trim();
     while !rest.is_empty() && !rest.starts_with('#') {

@@ -1,11 +1,18 @@
 //! `filewharf check`: says what is wrong with an access file, or which rights a caller has by it. Changes nothing.
 
+#[cfg(feature = "config")]
+use std::ffi::OsString;
+#[cfg(feature = "config")]
+use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::Path;
 
 use lexopt::Parser;
 
 use super::flag::{Flag, Value::*};
+#[cfg(feature = "config")]
+use super::serve;
+#[cfg(feature = "config")]
+use super::settings::{Effective, Settings};
 use super::usage::{Action, Command, ParseError, Usage, print};
 use crate::access::{Caller, Rules};
 use crate::config::{Quota, QuotaUnit};
@@ -29,7 +36,7 @@ impl Default for Args {
 pub(super) static USAGE: Usage<Args> = Usage {
     command: Command {
         name: "check",
-        about: "Check an access file, or ask it who may do what",
+        about: "Check an access file, or ask it who may do what; or check how a server would start",
         line: "[OPTIONS] FILE [/PATH]...",
         operand: ("FILE [/PATH]...", "The access file; for each path its rights are printed"),
         operands: 1..=usize::MAX,
@@ -40,7 +47,11 @@ pub(super) static USAGE: Usage<Args> = Usage {
 
 A line is RIGHTS, tab, PATH. The rights are those of r read, l list, c create, w replace, d delete
 and rename, or - for none. Without a PATH, the quotas of the file are printed: quota, tab, BYTES,
-tab, PREFIX. The exit code is 1 if the file is wrong.",
+tab, PREFIX. The exit code is 1 if the file is wrong.
+
+With --config, a line is FLAG, tab, VALUE, tab, SOURCE. The sources are FILE:LINE, the name of a
+variable of the environment, flag for the command line, or default. The exit code is 2 if a flag is
+wrong, and 1 if the server could not start for another reason. Nothing is changed.",
     },
     flags: &[(
         "Options",
@@ -61,11 +72,30 @@ tab, PREFIX. The exit code is 1 if the file is wrong.",
                 }),
                 "The address of the client [default: 127.0.0.1]",
             ),
+            #[cfg(feature = "config")]
+            Flag::new(
+                "config",
+                // Its arguments are parsed as those of `serve`.
+                Path("FILE", |_, _| ()),
+                "Check what serve would do with this file, with the variables of the environment, and with all further \
+                 arguments, which are those of serve; and print the value of each flag, where it comes from, and the \
+                 most memory that is used",
+            ),
         ],
     )],
 };
 
 pub(super) fn parse(words: &mut Parser) -> Result<Action, ParseError> {
+    #[cfg(feature = "config")]
+    if is_about_settings(words.clone()) {
+        let found = Settings::parse(words)?;
+        return Ok(Box::new(move || {
+            for warning in found.warnings() {
+                let _ = writeln!(std::io::stderr(), "filewharf: {warning}");
+            }
+            print(settings(&found))
+        }));
+    }
     let (mut args, operands) = USAGE.parse(words)?;
     let mut operands = operands.into_iter();
     args.file = operands.next().unwrap_or_default().to_string_lossy().into_owned();
@@ -73,8 +103,27 @@ pub(super) fn parse(words: &mut Parser) -> Result<Action, ParseError> {
     Ok(Box::new(move || print(run(&args))))
 }
 
+/// True if the arguments are those of `serve`.
+#[cfg(feature = "config")]
+fn is_about_settings(mut words: Parser) -> bool {
+    let is_config = |word: OsString| word.to_str().is_some_and(|word| word.split('=').next() == Some("--config"));
+    words.raw_args().is_ok_and(|mut words| words.any(is_config))
+}
+
+/// Checks how a server would start, and says with what.
+#[cfg(feature = "config")]
+fn settings(settings: &Settings) -> Result<String, String> {
+    let ceiling = serve::builder(&settings.args).and_then(|builder| Ok(builder.check()?));
+    let ceiling = ceiling.map_err(|error| error.to_string())?;
+    let mut text = String::new();
+    for Effective { name, value, source } in settings.effective() {
+        text.push_str(&format!("{name}\t{value}\t{source}\n"));
+    }
+    Ok(format!("{text}memory: {ceiling}\n"))
+}
+
 fn run(args: &Args) -> Result<String, String> {
-    let rules = read_access_file(Path::new(&args.file))?;
+    let rules = read_access_file(std::path::Path::new(&args.file))?;
     if args.paths.is_empty() {
         let mut text = format!("{}: no mistakes, {} names\n", args.file, rules.names().count());
         for Quota { prefix, unit, max } in rules.quotas() {

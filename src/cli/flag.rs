@@ -27,6 +27,8 @@ pub(super) struct Syntax {
     pub(super) is_repeatable: bool,
     /// The value is the path of a local file.
     pub(super) takes_path: bool,
+    /// What holds without the flag, where no field has it.
+    pub(super) default: Option<&'static str>,
     pub(super) help: &'static str,
 }
 
@@ -48,12 +50,22 @@ impl<A> Flag<A> {
             Value::Limit(limit, _) => Some(limit.unit.name()),
         };
         let takes_path = matches!(value, Value::Path(..));
-        Self { syntax: Syntax { long, short: None, value_name, is_repeatable: false, takes_path, help }, value }
+        let default = None;
+        Self {
+            syntax: Syntax { long, short: None, value_name, is_repeatable: false, takes_path, default, help },
+            value,
+        }
     }
 
     /// Also accepted as one letter.
     pub(super) const fn or(mut self, letter: char) -> Self {
         self.syntax.short = Some(letter);
+        self
+    }
+
+    /// See [`Syntax::default`].
+    pub(super) const fn default(mut self, value: &'static str) -> Self {
+        self.syntax.default = Some(value);
         self
     }
 
@@ -73,16 +85,18 @@ impl Syntax {
     }
 }
 
-impl<A> Value<A> {
-    /// The value in these arguments as it is written, if the help shows it.
+impl<A> Flag<A> {
+    /// The value that a field of these arguments has, or else the default.
     pub(super) fn shown(&self, args: &mut A) -> Option<String> {
-        match self {
-            Self::Switch(_) | Self::Path(..) | Self::Text(..) => None,
-            Self::Number(_, _, field) => Some(field(args).get().to_string()),
-            Self::Limit(limit, limits) => Some(limit.shown(limits(args))),
+        match &self.value {
+            Value::Switch(_) | Value::Path(..) | Value::Text(..) => self.syntax.default.map(str::to_owned),
+            Value::Number(_, _, field) => Some(field(args).get().to_string()),
+            Value::Limit(limit, limits) => Some(limit.shown(limits(args))),
         }
     }
+}
 
+impl<A> Value<A> {
     /// Parses the value and sets what the flag stands for.
     pub(super) fn set(&self, args: &mut A, value: OsString) -> SetResult {
         if let Self::Path(_, set) = self {

@@ -53,6 +53,7 @@ pub(super) fn page(about: &str, commands: &[Described]) -> String {
         ".SH EXIT STATUS\n0: done. 1: something failed. 2: wrong usage. 130: ended by Ctrl\\-C.\n\
          .SH ENVIRONMENT\n.TP\n.B FILEWHARF_TOKEN\nThe server's secret, or a token.\n\
          .TP\n.B FILEWHARF_PASSWORD\nThe password of \\-\\-user.\n\
+         .TP\n.B FILEWHARF_MAX_SIZE\nThe value of \\-\\-max\\-size of serve, and so on for its other flags.\n\
          .TP\n.B XDG_STATE_HOME\nWhere unfinished uploads are remembered, in its directory filewharf.\n",
     );
     page

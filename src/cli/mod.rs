@@ -48,6 +48,9 @@ mod serve;
 #[cfg(feature = "serve")]
 mod serve_flags;
 #[cfg(feature = "serve")]
+#[cfg_attr(not(feature = "config"), path = "settings/absent.rs")]
+mod settings;
+#[cfg(feature = "serve")]
 mod sign;
 #[cfg(feature = "client")]
 mod stat;

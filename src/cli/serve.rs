@@ -10,6 +10,7 @@ use log::LevelFilter;
 
 use super::secret;
 use super::serve_flags::Args;
+use super::settings::Settings;
 use super::usage::{Action, ParseError};
 use crate::dialect::{Kind, Secret};
 use crate::os::log::{install, write_last_line};
@@ -18,13 +19,13 @@ use crate::reactor::Ended;
 use crate::server::{Builder, DEFAULT_ADDRESS, Handle, Listen};
 
 pub(super) fn parse(words: &mut Parser) -> Result<Action, ParseError> {
-    let args = Args::parse(words)?;
-    Ok(Box::new(move || run(&args)))
+    let settings = Settings::parse(words)?;
+    Ok(Box::new(move || run(&settings)))
 }
 
 /// Runs the server until it has drained. A failure if a request was cut off or an acknowledged change may be lost.
-fn run(args: &Args) -> ExitCode {
-    let ended = serve(args);
+fn run(settings: &Settings) -> ExitCode {
+    let ended = serve(settings);
     log::logger().flush();
     match ended {
         Ok(Ended { cut_off: 0, health: Health::Good | Health::ReadOnly | Health::Failing | Health::Gone }) => {
@@ -41,7 +42,8 @@ fn run(args: &Args) -> ExitCode {
     }
 }
 
-fn serve(args: &Args) -> Result<Ended, Box<dyn std::error::Error>> {
+fn serve(settings: &Settings) -> Result<Ended, Box<dyn std::error::Error>> {
+    let args = &settings.args;
     let max_level = match (args.quiet, args.verbose) {
         (true, _) => LevelFilter::Warn,
         (false, 0) => LevelFilter::Info,
@@ -49,7 +51,10 @@ fn serve(args: &Args) -> Result<Ended, Box<dyn std::error::Error>> {
         (false, _) => LevelFilter::Trace,
     };
     let writer = install(max_level)?;
-    let server = builder(args).and_then(|builder| Ok(builder.build()?));
+    for warning in settings.warnings() {
+        log::warn!("{warning}");
+    }
+    let server = builder(args).and_then(|builder| Ok(settings.build(builder)?));
     // Threads take over the sandbox of the one that starts them.
     writer.start()?;
     let server = server?;
@@ -67,7 +72,7 @@ fn serve(args: &Args) -> Result<Ended, Box<dyn std::error::Error>> {
     Ok(ended)
 }
 
-fn builder(args: &Args) -> Result<Builder, Box<dyn std::error::Error>> {
+pub(super) fn builder(args: &Args) -> Result<Builder, Box<dyn std::error::Error>> {
     let mut builder = listens(args).into_iter().fold(args.builder.clone(), Builder::listen_at);
     if let Some(file) = &args.token_file {
         builder = builder.secret(read_secret(file)?);
@@ -170,8 +175,7 @@ mod tests {
             "--listen",
             "line@127.0.0.1:3",
         ];
-        let args = Args::parse(&mut Parser::from_args(words)).expect("good words");
-        let listens = listens(&args);
+        let listens = listens(&Settings::of(&words).expect("good words").args);
         let told: Vec<_> = listens.iter().filter(|listen| !listen.options.is_empty()).collect();
         let cors = |origin: &str| vec![("cors".to_owned(), origin.to_owned())];
         assert_eq!(told.len(), 2, "{told:?}");

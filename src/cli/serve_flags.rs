@@ -2,16 +2,15 @@
 
 use std::path::PathBuf;
 
-use lexopt::Parser;
-
 use super::flag::{Flag, SetResult, Value::*};
-use super::usage::{Command, ParseError, Usage};
+use super::usage::{Command, Usage};
 use crate::config::{self, SandboxMode, TlsFiles};
+use crate::dialect::{Kind, Listening};
 use crate::object::Durability;
 use crate::server::{Builder, DEFAULT_ADDRESS, Listen, Server};
 
 /// The flags fill in the builder of the server, but for what has to be combined or read first.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Args {
     pub(super) builder: Builder,
     pub(super) listen: Vec<Listen>,
@@ -22,8 +21,26 @@ pub(super) struct Args {
     pub(super) read_token_file: Option<PathBuf>,
     /// Options of every listener that speaks HTTP, unless its address sets them itself.
     pub(super) http: Vec<(String, String)>,
+    /// More of them.
+    #[cfg(feature = "config")]
+    pub(super) config: Option<PathBuf>,
     pub(super) quiet: bool,
     pub(super) verbose: u32,
+}
+
+/// Flags that can be parsed and make no sense together.
+#[derive(Debug)]
+pub(super) struct Conflict {
+    /// Their names, without `--`.
+    #[cfg_attr(not(feature = "config"), allow(dead_code, reason = "it says where they were given"))]
+    pub(super) flags: &'static [&'static str],
+    pub(super) why: String,
+}
+
+impl Conflict {
+    fn of(flags: &'static [&'static str], why: impl Into<String>) -> Result<(), Self> {
+        Err(Self { flags, why: why.into() })
+    }
 }
 
 impl Default for Args {
@@ -36,6 +53,8 @@ impl Default for Args {
             token_file: None,
             read_token_file: None,
             http: Vec::new(),
+            #[cfg(feature = "config")]
+            config: None,
             quiet: false,
             verbose: 0,
         }
@@ -43,55 +62,61 @@ impl Default for Args {
 }
 
 impl Args {
-    pub(super) fn parse(words: &mut Parser) -> Result<Self, ParseError> {
-        let (mut args, mut operands) = USAGE.parse(words)?;
-        if let Some(dir) = operands.pop() {
-            args.builder.root = dir.into();
+    /// Checks what only all flags together show, once they are set.
+    pub(super) fn finish(&mut self) -> Result<(), Conflict> {
+        if self.quiet && self.verbose > 0 {
+            return Conflict::of(&["quiet", "verbose"], "the argument '--quiet' cannot be used with '--verbose'");
         }
-        if args.quiet && args.verbose > 0 {
-            return Err(USAGE.command.error("the argument '--quiet' cannot be used with '--verbose'"));
+        if self.read_token_file.is_some() && self.token_file.is_none() {
+            return Conflict::of(&["read-token-file"], "the argument '--read-token-file' needs '--token-file'");
         }
-        if args.read_token_file.is_some() && args.token_file.is_none() {
-            return Err(USAGE.command.error("the argument '--read-token-file' needs '--token-file'"));
+        if self.builder.access.is_some() && self.token_file.is_some() {
+            return Conflict::of(
+                &["access", "token-file"],
+                "the argument '--access' cannot be used with '--token-file'",
+            );
         }
-        if args.builder.access.is_some() && args.token_file.is_some() {
-            return Err(USAGE.command.error("the argument '--access' cannot be used with '--token-file'"));
-        }
-        args.check_tls().map_err(|why| USAGE.command.error(&why))?;
-        let fixed = &mut args.builder.limits.fixed;
+        self.check_tls()?;
+        let fixed = &mut self.builder.limits.fixed;
         fixed.turn_bytes_min = fixed.turn_bytes_min.min(fixed.turn_bytes_max);
-        Ok(args)
+        Ok(())
     }
 
     /// Refuses flags of TLS that would have no effect: the operator believes that connections are encrypted.
-    fn check_tls(&self) -> Result<(), String> {
+    fn check_tls(&self) -> Result<(), Conflict> {
         let TlsFiles { certificate, key, self_signed, client_ca, names } = &self.builder.tls;
         if certificate.is_some() != key.is_some() {
-            return Err("the arguments '--tls-cert' and '--tls-key' need each other".to_owned());
+            let why = "the arguments '--tls-cert' and '--tls-key' need each other";
+            return Conflict::of(&["tls-cert", "tls-key"], why);
         }
         if certificate.is_some() && self_signed.is_some() {
-            return Err("the argument '--tls-self-signed' cannot be used with '--tls-cert'".to_owned());
+            let why = "the argument '--tls-self-signed' cannot be used with '--tls-cert'";
+            return Conflict::of(&["tls-self-signed", "tls-cert"], why);
         }
         if !names.is_empty() && self_signed.is_none() {
-            return Err("the argument '--tls-name' needs '--tls-self-signed'".to_owned());
+            return Conflict::of(&["tls-name"], "the argument '--tls-name' needs '--tls-self-signed'");
         }
         if self.listen.iter().any(|listen| listen.is_tls) {
             let has_identity = certificate.is_some() || self_signed.is_some();
             let needed = "an address with ?tls needs '--tls-cert FILE --tls-key FILE' or '--tls-self-signed FOLDER'";
-            return if has_identity { Ok(()) } else { Err(needed.to_owned()) };
+            return if has_identity { Ok(()) } else { Conflict::of(&["listen"], needed) };
         }
-        let given = [("cert", certificate), ("self-signed", self_signed), ("client-ca", client_ca)];
-        let Some((flag, _)) = given.into_iter().find(|(_, file)| file.is_some()) else { return Ok(()) };
+        let given: [(&'static [&'static str], _); 3] =
+            [(&["tls-cert"], certificate), (&["tls-self-signed"], self_signed), (&["tls-client-ca"], client_ca)];
+        let Some((flags, _)) = given.into_iter().find(|(_, file)| file.is_some()) else { return Ok(()) };
         let listen = self.first_listen.as_deref().unwrap_or(DEFAULT_ADDRESS);
         let separator = if listen.contains('?') { '&' } else { '?' };
-        Err(format!(
-            "'--tls-{flag}' has no effect, because no address is encrypted\n\n  tip: write \
-             --listen '{listen}{separator}tls'"
-        ))
+        let why = format!(
+            "'--{}' has no effect, because no address is encrypted\n\n  tip: write --listen '{listen}{separator}tls'",
+            flags[0]
+        );
+        Conflict::of(flags, why)
     }
 
     fn http(&mut self, name: &str, value: &str) -> SetResult {
-        self.http.push((name.to_owned(), value.to_owned()));
+        let option = (name.to_owned(), value.to_owned());
+        Listening::new(Kind::Http, std::slice::from_ref(&option), 0)?;
+        self.http.push(option);
         Ok(())
     }
 }
@@ -130,15 +155,25 @@ pub(super) static USAGE: Usage<Args> = Usage {
 
 /// What most people need: `--help` shows these, and `--help=all` the others too.
 const OPTIONS: &[Flag<Args>] = &[
+    #[cfg(feature = "config")]
+    Flag::new(
+        "config",
+        Path("FILE", |args, file| args.config = Some(file)),
+        "Also take flags from this file, in each line the name of one without -- and its value; variables of the \
+         environment, FILEWHARF_MAX_SIZE for --max-size, take precedence over it, and the command line over both",
+    ),
     Flag::new(
         "listen",
         Text("[DIALECT@]ADDR:PORT[?OPTIONS]", |args: &mut Args, text| {
-            args.listen.push(text.parse()?);
+            let listen: Listen = text.parse()?;
+            Listening::new(listen.kind, &listen.options, 0)?;
+            args.listen.push(listen);
             args.first_listen.get_or_insert_with(|| text.to_owned());
             Ok(())
         }),
-        "Address to listen on, may be given many times; port 0 asks the kernel; [::] takes IPv6 only; ?proxy=NETWORK,… accepts proxies only, with the PROXY protocol; ?trust=NETWORK,… believes X-Forwarded-For and Forwarded of these; ?tls encrypts [default: 127.0.0.1:7070]",
+        "Address to listen on, may be given many times; port 0 asks the kernel; [::] takes IPv6 only; ?proxy=NETWORK,… accepts proxies only, with the PROXY protocol; ?trust=NETWORK,… believes X-Forwarded-For and Forwarded of these; ?tls encrypts",
     )
+    .default(DEFAULT_ADDRESS)
     .repeatable(),
     Flag::new("read-only", Switch(|args| args.builder.store.read_only = true), "Refuse every change"),
     Flag::new(
@@ -182,7 +217,7 @@ const OPTIONS: &[Flag<Args>] = &[
     limit("max-size"),
     Flag::new(
         "durability",
-        Text("LEVEL", |args, text| {
+        Text("LEVEL", |args: &mut Args, text| {
             args.builder.store.durability = match text {
                 "durable" => Durability::Durable,
                 "written" | "none" => Durability::Written,
@@ -190,9 +225,9 @@ const OPTIONS: &[Flag<Args>] = &[
             };
             Ok(())
         }),
-        "What OK promises about an upload: on stable storage (durable), or complete in the kernel's cache (written; none means the same) \
-         [default: durable]",
-    ),
+        "What OK promises about an upload: on stable storage (durable), or complete in the kernel's cache (written; none means the same)",
+    )
+    .default("durable"),
     Flag::new(
         "user",
         Text("USER[:GID]", |args, text| {
@@ -261,6 +296,13 @@ const SECRETS: &[Flag<Args>] = &[
 ];
 
 const FILES: &[Flag<Args>] = &[
+    #[cfg(feature = "config")]
+    Flag::new(
+        "root",
+        Path("DIR", |args: &mut Args, dir| args.builder.root = dir),
+        "The folder to serve, in place of DIR",
+    )
+    .default("files"),
     Flag::new(
         "file-mode",
         Text("OCTAL", |args, text| {
@@ -297,7 +339,7 @@ const FILES: &[Flag<Args>] = &[
 const PROCESS: &[Flag<Args>] = &[
     Flag::new(
         "sandbox",
-        Text("MODE", |args, text| {
+        Text("MODE", |args: &mut Args, text| {
             args.builder.confinement.mode = match text {
                 "auto" => SandboxMode::Auto,
                 "require" => SandboxMode::Require,
@@ -307,8 +349,9 @@ const PROCESS: &[Flag<Args>] = &[
             Ok(())
         }),
         "Give up all rights that serving the folder does not need: as far as the system permits (auto), or do not start \
-         (require), or keep them (off) [default: auto]",
-    ),
+         (require), or keep them (off)",
+    )
+    .default("auto"),
     Flag::new(
         "congestion",
         Text("NAME", |args, text| {
@@ -401,7 +444,7 @@ mod tests {
     use crate::config::Limits;
 
     fn parse(words: &[&str]) -> Limits {
-        Args::parse(&mut Parser::from_args(words)).expect("these can be parsed").builder.limits
+        super::super::settings::Settings::of(words).expect("these can be parsed").args.builder.limits
     }
 
     /// `NAME: VALUE` for each field.
@@ -413,7 +456,7 @@ mod tests {
     fn every_limit_flag_sets_one_field_and_shows_its_default() {
         let mut set = Vec::new();
         for flag in USAGE.all_flags().filter(|flag| matches!(flag.value, Limit(..))) {
-            let default = flag.value.shown(&mut Args::default()).expect(flag.syntax.long);
+            let default = flag.shown(&mut Args::default()).expect(flag.syntax.long);
             let name = format!("--{}", flag.syntax.long);
             assert_eq!(parse(&[&name, &default]), Limits::default(), "{name} {default}");
             let other = if flag.syntax.value_name == Some("BYTES") { "99K" } else { "99" };

@@ -70,13 +70,21 @@ impl<A: Default> Usage<A> {
     /// Parses the arguments after the name of the command: what flags set, and the operands.
     pub(super) fn parse(&self, words: &mut Parser) -> Result<(A, Vec<OsString>), ParseError> {
         let mut args = A::default();
-        let (flags, values): (Vec<_>, Vec<_>) = self.all_flags().map(|flag| (&flag.syntax, &flag.value)).unzip();
-        let set = &mut |index: usize, value| values[index].set(&mut args, value);
-        match self.command.parse(words, &flags, set) {
-            Ok(operands) => Ok((args, operands)),
-            Err(Wrong::Usage(why)) => Err(self.command.error(&why)),
-            Err(Wrong::Help { all }) => Err(ParseError::Help(self.help(all))),
-        }
+        let operands = self.parse_each(words, &mut |flag, value| flag.value.set(&mut args, value))?;
+        Ok((args, operands))
+    }
+
+    /// The same, with `set` for each flag that is given.
+    pub(super) fn parse_each(
+        &self,
+        words: &mut Parser,
+        set: &mut dyn FnMut(&'static Flag<A>, OsString) -> SetResult,
+    ) -> Result<Vec<OsString>, ParseError> {
+        let (flags, syntax): (Vec<_>, Vec<_>) = self.all_flags().map(|flag| (flag, &flag.syntax)).unzip();
+        self.command.parse(words, &syntax, &mut |index, value| set(flags[index], value)).map_err(|wrong| match wrong {
+            Wrong::Usage(why) => self.command.error(&why),
+            Wrong::Help { all } => ParseError::Help(self.help(all)),
+        })
     }
 
     pub(super) fn all_flags(&self) -> impl Iterator<Item = &'static Flag<A>> {
@@ -93,7 +101,7 @@ impl<A: Default> Usage<A> {
         let mut defaults = A::default();
         let mut rows: Vec<HelpRow> = Vec::new();
         for (heading, flags) in self.flags {
-            rows.extend(flags.iter().map(|flag| (*heading, &flag.syntax, flag.value.shown(&mut defaults))));
+            rows.extend(flags.iter().map(|flag| (*heading, &flag.syntax, flag.shown(&mut defaults))));
         }
         rows
     }

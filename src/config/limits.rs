@@ -65,7 +65,7 @@ const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 
 limits! {
-    live request_bytes_max: u64 = 1 << 40, Bytes(0), "max-size": "Largest upload, in bytes (K, M, G, T are powers of 1024)";
+    live request_bytes_max: u64 = 1 << 40, Bytes(0), "max-size": "Largest upload, in bytes (K, M, G, T and KiB … are powers of 1024, KB … of 1000)";
     /// Lowered at start where descriptors do not permit it.
     fixed connections_max: usize = 10_000, Count(1), "max-connections": "Connections open at once";
     /// Connections beyond `connections_max` that are kept until their first line has come, to be answered "busy" in

@@ -30,7 +30,8 @@ impl Unit {
         match self {
             Self::Count | Self::Percent => whole_number(text, bounds),
             Self::Bytes => {
-                let why = "is not a number of bytes such as 500M or 1G (K, M, G and T are powers of 1024)";
+                let why = "is not a number of bytes such as 500M or 1G (K, M, G and T, also as KiB, are powers of 1024, KB \
+                           and so on of 1000)";
                 within(bytes(text).ok_or(why)?.into(), bounds)
             }
             Self::Seconds => within(seconds(text).ok_or("is not a number of seconds")?.get().into(), bounds),
@@ -60,28 +61,44 @@ fn within(number: i128, (min, max): (u64, u64)) -> Result<u64, String> {
     }
 }
 
-/// Letters of the powers of 1024.
+/// Letters of the powers.
 const UNITS: [char; 4] = ['K', 'M', 'G', 'T'];
 
-/// Digits with at most one of `K`, `M`, `G` and `T` after them, in either case: powers of 1024.
+/// Digits with at most one unit after them, in either case: `K`, `M`, `G` and `T` are powers of 1024, as are `KiB` and so
+/// on, and `KB` and so on are powers of 1000.
 pub fn bytes(text: &str) -> Option<u64> {
-    let unit = UNITS.iter().position(|unit| text.ends_with([*unit, unit.to_ascii_lowercase()]));
-    let (digits, shift) = unit.map_or((text, 0), |unit| (&text[..text.len() - 1], 10 * (unit + 1)));
-    let number: Option<u64> = digits.parse().ok().filter(|_| digits.bytes().all(|byte| byte.is_ascii_digit()));
-    number.and_then(|number| number.checked_mul(1 << shift))
+    let end = text.bytes().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, unit) = text.split_at(end);
+    let mut rest = unit.chars();
+    let letter = rest.next();
+    let power = UNITS.iter().position(|unit| letter.is_some_and(|letter| unit.eq_ignore_ascii_case(&letter)));
+    let base: u64 = match rest.as_str() {
+        "" | "iB" | "ib" | "IB" | "Ib" => 1024,
+        "B" | "b" => 1000,
+        _ => return None,
+    };
+    let factor = match (letter, power) {
+        (None, _) => 1,
+        (_, power) => base.pow(u32::try_from(power? + 1).ok()?),
+    };
+    digits.parse::<u64>().ok()?.checked_mul(factor)
 }
 
 /// The shortest text that [`bytes`] reads as this number.
-fn with_unit(mut bytes: u64) -> String {
-    let mut unit = None;
-    for larger in UNITS {
-        if bytes == 0 || !bytes.is_multiple_of(1024) {
-            break;
+fn with_unit(bytes: u64) -> String {
+    let in_powers = |base: u64, end: &str| {
+        let (mut number, mut unit) = (bytes, None);
+        for larger in UNITS {
+            if number == 0 || !number.is_multiple_of(base) {
+                break;
+            }
+            number /= base;
+            unit = Some(larger);
         }
-        bytes /= 1024;
-        unit = Some(larger);
-    }
-    unit.map_or_else(|| bytes.to_string(), |unit| format!("{bytes}{unit}"))
+        unit.map_or_else(|| number.to_string(), |unit| format!("{number}{unit}{end}"))
+    };
+    let (binary, decimal) = (in_powers(1024, ""), in_powers(1000, "B"));
+    if decimal.len() < binary.len() { decimal } else { binary }
 }
 
 /// A number of seconds, perhaps with a fraction.
@@ -151,7 +168,11 @@ mod tests {
             assert_eq!(bytes(text), Some(number));
             assert_eq!(with_unit(number), text.to_uppercase());
         }
-        for bad in ["", "K", "-1", "1.5M", "99999999999T", "1KB", "é"] {
+        for (text, number) in [("1KiB", 1024), ("2mib", 2 << 20), ("1KB", 1000), ("3Gb", 3_000_000_000)] {
+            assert_eq!(bytes(text), Some(number), "{text}");
+        }
+        assert_eq!([3_000_000_000, 1 << 31, 1000, 1001].map(with_unit), ["3GB", "2G", "1KB", "1001"]);
+        for bad in ["", "K", "-1", "1.5M", "99999999999T", "99999999999TB", "1B", "1iB", "1KiBi", "1 K", "é", "1é"] {
             assert!(bytes(bad).is_none(), "{bad}");
         }
         assert_eq!(seconds("0.5"), Some(Duration::from_millis(500)));

@@ -17,7 +17,7 @@ const MODE_MAX: u32 = 0o640;
 /// Reads the rules of an access file. The error names the file, and the line if one is wrong.
 pub fn read(path: &Path) -> Result<Rules, String> {
     let name = path.display();
-    let text = text(path).map_err(|error| format!("{name}: {error}"))?;
+    let text = text(path, MODE_MAX).map_err(|error| format!("{name}: {error}"))?;
     let mut rules = file::parse(&text).map_err(|error| match error.line {
         0 => format!("{name}: {error}"),
         _ => format!("{name}:{error}"),
@@ -26,8 +26,10 @@ pub fn read(path: &Path) -> Result<Rules, String> {
     Ok(rules)
 }
 
-#[allow(clippy::disallowed_methods, reason = "the access file lies outside of the served directory")]
-fn text(path: &Path) -> io::Result<String> {
+/// The text of a file that can be read again, with these permission bits at most. It is not longer than an access file
+/// may be, but for one byte.
+#[allow(clippy::disallowed_methods, reason = "the file lies outside of the served directory")]
+pub fn text(path: &Path, mode_max: u32) -> io::Result<String> {
     // Without the flag, a pipe is waited for before it is found to be no file.
     let open = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
     let metadata = open.metadata()?;
@@ -35,8 +37,9 @@ fn text(path: &Path) -> io::Result<String> {
         return Err(io::Error::other("is not a file, and could not be read again"));
     }
     let mode = metadata.mode() & 0o7777;
-    if mode & !MODE_MAX != 0 {
-        let why = format!("has mode {mode:04o}, and must have 0640 or less: chmod 640 {}", path.display());
+    if mode & !mode_max != 0 {
+        let why =
+            format!("has mode {mode:04o}, and must have {mode_max:04o} or less: chmod {mode_max:o} {}", path.display());
         return Err(io::Error::other(why));
     }
     let mut bytes = Vec::new();

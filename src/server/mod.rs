@@ -11,6 +11,7 @@ mod error;
 mod handle;
 mod limits;
 mod listen;
+mod plan;
 #[doc(hidden)]
 pub mod platform;
 mod reload;
@@ -29,6 +30,7 @@ use crate::os::event_queue::{Control, EventQueue};
 use crate::os::{net, process};
 use crate::platform::NewRules;
 use crate::reactor::{ListenerSetup, Reactor, Setup};
+use plan::Plan;
 use platform::OsPlatform;
 use reload::Reloads;
 use sandbox::Confinement;
@@ -40,6 +42,8 @@ pub use crate::object::Durability;
 pub use crate::reactor::Ended;
 #[doc(hidden)]
 pub use access_file::read as read_access_file;
+#[cfg(feature = "config")]
+pub(crate) use access_file::text as read_text;
 pub use ceiling::Ceiling;
 pub use error::{LimitError, ServerError};
 pub use handle::Handle;
@@ -49,9 +53,6 @@ pub use listen::{Listen, ListenError};
 pub const DEFAULT_ADDRESS: &str = "127.0.0.1:7070";
 const LOOP_FAILED: &str = "the event loop failed";
 const NO_THREAD: &str = "cannot start a thread";
-/// Most listeners of one server.
-const LISTENERS_MAX: usize = 64;
-
 /// Says what a server is to be; see [`Server::builder`].
 #[derive(Clone, Debug)]
 pub struct Builder {
@@ -233,28 +234,10 @@ impl Builder {
     /// as they are freed, and has two heaps for all threads; without that, [`Server::ceiling`] would not hold.
     pub fn build(mut self) -> Result<Server, ServerError> {
         process::keep_little_memory();
-        if self.listens.is_empty() {
-            self.listens.push(Ok(Listen::new(Kind::Auto, DEFAULT_ADDRESS)));
-        }
-        let listens = std::mem::take(&mut self.listens).into_iter().collect::<Result<Vec<_>, _>>();
-        let listens = listens.map_err(ServerError::Address)?;
-        if listens.len() > LISTENERS_MAX {
-            return Err(ServerError::TooManyAddresses(LISTENERS_MAX));
-        }
-        limits::check(&self.limits).map_err(ServerError::Limit)?;
-        limits::fit_descriptors(&mut self.limits.fixed);
+        let Plan { listens, mut speaks, access, ceiling } = self.plan()?;
         let mut listeners = Vec::new();
         let mut bound = Vec::new();
         let mut are_tls = Vec::new();
-        let started_s = process::unix_time();
-        let speaks = listens.iter().map(|listen| Listening::new(listen.kind, &listen.options, started_s));
-        let mut speaks = speaks.collect::<Result<Vec<_>, _>>().map_err(ServerError::Option)?;
-        let mut ceiling = self.ceiling(&listens, &speaks)?;
-        let access = self.access_control()?;
-        check_users(&access, &speaks)?;
-        if let Some(rules) = access.rules() {
-            ceiling.add_access(rules, &self.limits.fixed);
-        }
         let tls = tls::open(&self.tls, &listens, self.store.shared.then_some(&*self.root))?;
         for (listen, speaks) in listens.iter().zip(&mut speaks) {
             let (listener, address) = self.bind(listen)?;
@@ -300,18 +283,6 @@ impl Builder {
         Ok(Server { reactor, bound, are_tls, control, reload, ceiling, sandbox })
     }
 
-    /// The most memory, but for access control.
-    fn ceiling(&self, listens: &[Listen], speaks: &[Listening]) -> Result<Ceiling, ServerError> {
-        let mut ceiling =
-            Ceiling::of(&self.limits.fixed, speaks.iter().any(|speaks| speaks.kind().traits().holds_messages));
-        if listens.iter().any(|listen| listen.is_tls) {
-            ceiling.add_tls(&self.limits.fixed);
-        }
-        let kept = speaks.iter().map(|speaks| speaks.kind().traits().kept_bytes_max).sum();
-        ceiling.shared = ceiling.shared.saturating_add(kept);
-        if ceiling.total() == usize::MAX { Err(ServerError::Limit(LimitError::Memory)) } else { Ok(ceiling) }
-    }
-
     fn event_queue(&self) -> Result<EventQueue, ServerError> {
         let mut queue = EventQueue::new().map_err(ServerError::system("cannot make an event queue"))?;
         if self.handles_signals {
@@ -334,24 +305,6 @@ impl Builder {
         }
     }
 
-    /// The access control.
-    fn access_control(&mut self) -> Result<Access, ServerError> {
-        let (secret, read_secret, read_only) = (self.secret.clone(), self.read_secret.take(), self.store.read_only);
-        match (&self.access, &secret, &read_secret) {
-            (Some(_), Some(_), _) | (Some(_), _, Some(_)) => {
-                Err(ServerError::Access("an access file and a secret exclude each other".to_owned()))
-            }
-            (Some(file), None, None) => {
-                let rules = access_file::read(file).map_err(ServerError::Access)?;
-                self.store.checks_passwords = true;
-                self.store.quotas = rules.quotas();
-                Ok(Access::with_rules(Arc::new(rules), read_only))
-            }
-            (None, None, Some(_)) => Err(ServerError::Access("a secret for reading needs another for all".to_owned())),
-            (None, ..) => Ok(Access::with_secrets(secret, read_secret, read_only)),
-        }
-    }
-
     fn bind(&self, listen: &Listen) -> Result<(mio::net::TcpListener, SocketAddr), ServerError> {
         let Listen { address, kind, .. } = listen;
         let fail = |source| ServerError::Listen { address: address.clone(), kind: *kind, source };
@@ -363,15 +316,6 @@ impl Builder {
         let bound = listener.local_addr().map_err(fail)?;
         Ok((listener, bound))
     }
-}
-
-/// Users that a proxy names are those of the access file.
-fn check_users(access: &Access, speaks: &[Listening]) -> Result<(), ServerError> {
-    if access.rules().is_some() || !speaks.iter().any(Listening::trusts_users) {
-        return Ok(());
-    }
-    let (option, reason) = ("remote-user".to_owned(), "needs an access file, which has the users");
-    Err(ServerError::Option(OptionError::Invalid { option, reason }))
 }
 
 /// A server that is bound and ready to run.

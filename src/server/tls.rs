@@ -50,6 +50,18 @@ pub(super) fn open(
     Acceptor::open(files.clone(), tickets).map(|acceptor| Some(Arc::new(acceptor))).map_err(ServerError::tls)
 }
 
+/// Reads the files, as [`open`] does, and makes none.
+#[cfg(feature = "config")]
+pub(super) fn check(files: &TlsFiles, listens: &[Listen]) -> Result<(), ServerError> {
+    let is_made_later = files.self_signed.as_ref().is_some_and(|dir| !dir.join(TlsFiles::CERTIFICATE_NAME).exists());
+    match listens.iter().any(|listen| listen.is_tls) {
+        true if is_made_later => Ok(()),
+        true => Acceptor::open(files.clone(), None).map(drop).map_err(ServerError::tls),
+        false if *files != TlsFiles::default() => Err(ServerError::tls(WITHOUT_LISTENER)),
+        false => Ok(()),
+    }
+}
+
 /// Reads the files again, for connections that begin from then on, and looks at the keys of tickets that servers share.
 pub(super) fn read_again(acceptor: &Arc<Acceptor>, reloads: &mut Reloads) {
     let again = Arc::clone(acceptor);

@@ -75,6 +75,29 @@ fn the_manual_has_a_row_for_each_flag_of_serve() {
     assert!(unknown.is_empty(), "in the manual only: {unknown:?}");
 }
 
+#[test]
+fn the_example_of_a_configuration_file_is_one() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let manual = text(&root().join("src/docs/operations.md"));
+    let (_, example) = manual.split_once("```text\n# /etc/filewharf/").expect("the example");
+    let (example, _) = example.split_once("```").expect("its end");
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let example = format!("# {example}").replace("/etc/filewharf", &path("")).replace("/srv/", &path(""));
+    let example = example.replace("/var/lib/filewharf", &path(""));
+    fs::write(path("conf"), &example).expect("a file");
+    fs::write(path("access"), "").expect("a file");
+    fs::set_permissions(path("access"), fs::Permissions::from_mode(0o600)).expect("a mode");
+    let checked =
+        std::process::Command::new(env!("CARGO_BIN_EXE_filewharf")).args(["check", "--config", &path("conf")]).output();
+    let checked = checked.expect("the program runs");
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    let (count, shown) = (example.lines().filter(|line| line.starts_with(char::is_lowercase)).count(), checked.stdout);
+    let of_file = String::from_utf8(shown).expect("UTF-8").lines().filter(|line| line.contains("conf:")).count();
+    assert!(count > 15 && of_file == count, "{of_file} of {count} lines are in effect");
+}
+
 /// The words in the first cell of each row of a table, without its head.
 fn first_cells(table: &str) -> std::collections::BTreeSet<String> {
     let cells = table.lines().filter_map(|line| line.trim_start_matches("//! ").strip_prefix("| `")?.split('|').next());

@@ -1,5 +1,6 @@
 //! The built binary: what it prints, how it exits, and its client against its server.
 
+mod config;
 mod process;
 mod sandbox;
 mod signals;
@@ -15,7 +16,7 @@ use std::sync::mpsc::channel;
 use rustix::process::{Pid, Signal, kill_process};
 
 use support::client::{Client, PATIENCE, assert_same, content, sha256, wait_until};
-use support::server::Program;
+use support::server::{Program, without_settings};
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_filewharf");
 
@@ -52,7 +53,7 @@ pub fn run(arguments: &[&str]) -> Output {
 
 /// With these variables in its environment besides.
 pub fn run_in(environment: &[(&str, &str)], arguments: &[&str]) -> Output {
-    let child = Command::new(BINARY)
+    let child = without_settings(BINARY)
         .args(arguments)
         .envs(environment.iter().copied())
         .stdin(Stdio::null())
@@ -258,7 +259,7 @@ fn wrong_usage_of_serve_names_the_right_flag() {
         (&["--chunks", "129"], &["'--chunks <N>'", "at most 128"]),
         (&["--max-head", "1"], &["'--max-head <BYTES>'", "at least 4096"]),
         (&["--turn-bytes", "0"], &["'--turn-bytes <BYTES>'", "at least 1"]),
-        (&["--max-size", "1GB"], &["'--max-size <BYTES>'", "1G", "powers of 1024"]),
+        (&["--max-size", "1GX"], &["'--max-size <BYTES>'", "1G", "powers of 1024"]),
         (&["--tls-cert", "c", "--tls-key", "k"], &["'--tls-cert'", "--listen '127.0.0.1:7070?tls'"]),
         (&["--tls-self-signed", "d", "--listen", "http@[::1]:0"], &["--listen 'http@[::1]:0?tls'"]),
         (&["--tls-self-signed", "d", "--listen", "127.0.0.1:0?cors=*"], &["--listen '127.0.0.1:0?cors=*&tls'"]),

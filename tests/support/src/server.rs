@@ -13,6 +13,15 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::client::{Client, wait_until};
 
+/// A command without the variables that would be flags of `serve`.
+pub fn without_settings(program: &str) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("FILEWHARF_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
 /// The built program, serving a directory. Killed when dropped.
 pub struct Program {
     child: Child,
@@ -28,7 +37,7 @@ impl Program {
     /// `before` is a command that runs it (`taskset`). Its exit status and first line if it does not start.
     pub fn try_start(before: &[&str], binary: &str, root: &Path, options: &[&str], log: Stdio) -> Result<Self, String> {
         let words: Vec<&str> = before.iter().copied().chain([binary]).collect();
-        let mut command = Command::new(words[0]);
+        let mut command = without_settings(words[0]);
         command.args(&words[1..]).arg("serve").arg(root).args(options);
         // To run all tests with another sandbox than the default.
         if let Some(mode) = std::env::var_os("FILEWHARF_TEST_SANDBOX").filter(|_| !options.contains(&"--sandbox")) {

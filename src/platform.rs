@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use crate::access::Rules;
 use crate::buffer::Chunk;
 use crate::command::{Answer, Copying, Put, Whole};
+use crate::config::Live;
 use crate::dav_locks::{DavLock, LockToken};
 use crate::error::StoreError;
 use crate::ids::{ClientAddress, ConnId, FileId, GroupId, ListenerId};
@@ -399,8 +400,8 @@ pub enum Event {
     /// The step that [`Platform::use_key`] began is done: the handshake of this stream continues.
     Handshake(ConnId),
     Signal(Signal),
-    /// The access file was read again: see [`Platform::take_rules`].
-    Rules,
+    /// Files were read again: see [`Platform::take_rules`] and [`Platform::take_limits`].
+    Reloaded,
     /// A stream became ready; `writable` means that its send buffer has space.
     Stream {
         id: ConnId,
@@ -471,6 +472,11 @@ pub trait Platform {
 
     /// The rules of the access file that was read again, if the loop does not have them yet.
     fn take_rules(&mut self) -> Option<NewRules> {
+        None
+    }
+
+    /// The limits that were read again, if the loop does not have them yet.
+    fn take_limits(&mut self) -> Option<Live> {
         None
     }
 

@@ -6,7 +6,6 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use lexopt::Parser;
-use log::LevelFilter;
 
 use super::secret;
 use super::serve_flags::Args;
@@ -44,13 +43,7 @@ fn run(settings: &Settings) -> ExitCode {
 
 fn serve(settings: &Settings) -> Result<Ended, Box<dyn std::error::Error>> {
     let args = &settings.args;
-    let max_level = match (args.quiet, args.verbose) {
-        (true, _) => LevelFilter::Warn,
-        (false, 0) => LevelFilter::Info,
-        (false, 1) => LevelFilter::Debug,
-        (false, _) => LevelFilter::Trace,
-    };
-    let writer = install(max_level)?;
+    let writer = install(args.max_level())?;
     for warning in settings.warnings() {
         log::warn!("{warning}");
     }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use log::LevelFilter;
+
 use super::flag::{Flag, SetResult, Value::*};
 use super::usage::{Command, Usage};
 use crate::config::{self, SandboxMode, TlsFiles};
@@ -80,6 +82,16 @@ impl Args {
         let fixed = &mut self.builder.limits.fixed;
         fixed.turn_bytes_min = fixed.turn_bytes_min.min(fixed.turn_bytes_max);
         Ok(())
+    }
+
+    /// What is logged.
+    pub(super) const fn max_level(&self) -> LevelFilter {
+        match (self.quiet, self.verbose) {
+            (true, _) => LevelFilter::Warn,
+            (false, 0) => LevelFilter::Info,
+            (false, 1) => LevelFilter::Debug,
+            (false, _) => LevelFilter::Trace,
+        }
     }
 
     /// Refuses flags of TLS that would have no effect: the operator believes that connections are encrypted.

@@ -13,6 +13,8 @@ use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXCPU};
 use signal_hook_mio::v1_0::Signals;
 
+#[cfg(feature = "config")]
+use crate::config::Live;
 use crate::counters::Counters;
 use crate::ids::{ConnId, ListenerId};
 use crate::os::{process, stderr, sys};
@@ -33,12 +35,15 @@ pub struct Control {
     requested: AtomicU8,
     /// Rules that the loop has not taken yet.
     rules: Mutex<Option<NewRules>>,
+    /// The same of limits.
+    #[cfg(feature = "config")]
+    limits: Mutex<Option<Live>>,
     counters: Mutex<Counters>,
 }
 
 const DRAIN: u8 = 1;
 const STOP: u8 = 2;
-const RULES: u8 = 4;
+const RELOADED: u8 = 4;
 
 impl Control {
     /// Asks the loop to drain or to stop.
@@ -54,13 +59,27 @@ impl Control {
     /// Hands new rules to the loop, instead of those it has not taken yet.
     pub fn replace_rules(&self, rules: NewRules) {
         *self.rules.lock().unwrap_or_else(PoisonError::into_inner) = Some(rules);
-        self.requested.fetch_or(RULES, Ordering::AcqRel);
+        self.requested.fetch_or(RELOADED, Ordering::AcqRel);
+        self.wake();
+    }
+
+    /// The same with limits.
+    #[cfg(feature = "config")]
+    pub fn replace_limits(&self, limits: Live) {
+        *self.limits.lock().unwrap_or_else(PoisonError::into_inner) = Some(limits);
+        self.requested.fetch_or(RELOADED, Ordering::AcqRel);
         self.wake();
     }
 
     /// Those, once. Locked only now and then, and never for longer than it takes to store a pointer.
     pub fn take_rules(&self) -> Option<NewRules> {
         self.rules.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// The same of limits.
+    #[cfg(feature = "config")]
+    pub fn take_limits(&self) -> Option<Live> {
+        self.limits.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Ends the loop's wait for events.
@@ -89,8 +108,8 @@ impl Control {
     fn report(&self, events: &mut Vec<Event>) {
         events.push(Event::Completions);
         let requested = self.requested.swap(0, Ordering::AcqRel);
-        if requested & RULES != 0 {
-            events.push(Event::Rules);
+        if requested & RELOADED != 0 {
+            events.push(Event::Reloaded);
         }
         if requested & DRAIN != 0 {
             events.push(Event::Signal(Signal::Drain));
@@ -118,8 +137,14 @@ impl EventQueue {
     pub fn new() -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKER)?;
-        let control =
-            Control { waker, requested: AtomicU8::new(0), rules: Mutex::default(), counters: Mutex::default() };
+        let control = Control {
+            waker,
+            requested: AtomicU8::new(0),
+            rules: Mutex::default(),
+            #[cfg(feature = "config")]
+            limits: Mutex::default(),
+            counters: Mutex::default(),
+        };
         let raw = Events::with_capacity(EVENTS_MAX);
         Ok(Self {
             poll,

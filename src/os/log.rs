@@ -137,13 +137,12 @@ impl Stamp {
 }
 
 struct QueueLogger {
-    level: LevelFilter,
     queue: Arc<Queue>,
 }
 
 impl Log for QueueLogger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.level() <= self.level && metadata.target().starts_with("filewharf")
+        metadata.level() <= log::max_level() && metadata.target().starts_with("filewharf")
     }
 
     fn log(&self, record: &Record<'_>) {
@@ -188,11 +187,11 @@ impl Log for QueueLogger {
 }
 
 /// Installs the logger of the process, without a thread: until [`Writer::start`], lines are written by the thread that
-/// logs them. Errors if there is one already.
+/// logs them. Errors if there is one already. [`log::set_max_level`] changes the level.
 pub fn install(level: LevelFilter) -> io::Result<Writer> {
-    let queue = Arc::new(Queue::new(Sink::new(level)));
+    let queue = Arc::new(Queue::new(Sink::new()));
     let writer = Writer(Arc::clone(&queue));
-    log::set_boxed_logger(Box::new(QueueLogger { level, queue })).map_err(io::Error::other)?;
+    log::set_boxed_logger(Box::new(QueueLogger { queue })).map_err(io::Error::other)?;
     log::set_max_level(level);
     Ok(writer)
 }
@@ -260,8 +259,9 @@ enum Sink {
 }
 
 impl Sink {
-    fn new(level: LevelFilter) -> Self {
-        if io::stderr().is_terminal() { Self::Terminal(SimpleLogger::new().with_level(level)) } else { Self::Other }
+    fn new() -> Self {
+        let all = LevelFilter::Trace;
+        if io::stderr().is_terminal() { Self::Terminal(SimpleLogger::new().with_level(all)) } else { Self::Other }
     }
 
     /// The same where nothing may be waited for: a line that is not taken at once is dropped.

@@ -136,7 +136,10 @@ impl<P: Platform> Reactor<P> {
             }
             Event::Handshake(id) => self.key_used(id),
             Event::Signal(signal) => self.signalled(signal),
-            Event::Rules => {
+            Event::Reloaded => {
+                if let Some(live) = self.platform.take_limits() {
+                    self.set_limits(live);
+                }
                 if let Some(NewRules(rules)) = self.platform.take_rules() {
                     self.env.access.replace_rules(rules);
                     self.env.pacing.renew(self.env.clock.now);

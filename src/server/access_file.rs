@@ -3,13 +3,16 @@
 use std::fs::OpenOptions;
 use std::io::{self, Read as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::OFlags;
 
+use super::reload::{Apply, Reload};
 use crate::access::Rules;
 use crate::access::file::{self, FILE_LEN_MAX};
 use crate::os::process::random;
+use crate::platform::NewRules;
 
 /// Permission bits that the file may have: it helps to guess passwords.
 const MODE_MAX: u32 = 0o640;
@@ -24,6 +27,43 @@ pub fn read(path: &Path) -> Result<Rules, String> {
     })?;
     rules.set_password_key(random().map_err(|error| format!("no random bytes: {error}"))?);
     Ok(rules)
+}
+
+/// Reads the access file of a server again.
+pub struct AccessFile {
+    file: PathBuf,
+    /// What a check of a password took at most at the start.
+    password_memory: usize,
+    /// The rules in effect, and those before: the loop gives these up, and this thread frees them.
+    kept: Vec<Arc<Rules>>,
+}
+
+impl AccessFile {
+    pub fn new(file: PathBuf, rules: Arc<Rules>) -> Self {
+        Self { file, password_memory: rules.passwords().memory(), kept: vec![rules] }
+    }
+}
+
+impl Reload for AccessFile {
+    fn read(&mut self) -> Result<Apply<'_>, String> {
+        let mut rules = read(&self.file)?;
+        if rules.passwords().memory() > self.password_memory {
+            let name = self.file.display();
+            return Err(format!("{name}: a password takes more memory to check than those at the start: restart"));
+        }
+        if let Some(before) = self.kept.last() {
+            rules.keep_passwords(before);
+        }
+        let rules = Arc::new(rules);
+        Ok(Box::new(move |control| {
+            self.kept.push(Arc::clone(&rules));
+            if let [_, _, _] = *self.kept {
+                self.kept.remove(0);
+            }
+            control.replace_rules(NewRules(rules));
+            format!("read {} again", self.file.display())
+        }))
+    }
 }
 
 /// The text of a file that can be read again, with these permission bits at most. It is not longer than an access file

@@ -34,8 +34,8 @@ impl Handle {
         self.control.request(Signal::Drain);
     }
 
-    /// Read the access file again, and the certificate and key of TLS, as SIGHUP does. Each is in effect a little later,
-    /// or what was before if it is wrong. Nothing happens where there is none.
+    /// Read the access file again, and the certificate and key of TLS, as SIGHUP does. All are in effect a little later,
+    /// or what was before if one is wrong. Nothing happens where there is none.
     pub fn reload(&self) {
         if let Some(reload) = &self.reload {
             // Where one is asked for already, that has not begun.

@@ -23,13 +23,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
-use crate::access::{Access, Rules};
+use crate::access::Access;
 use crate::config::{Limits, StoreConfig, TlsFiles};
 use crate::dialect::Listening;
 use crate::os::event_queue::{Control, EventQueue};
 use crate::os::{net, process};
-use crate::platform::NewRules;
 use crate::reactor::{ListenerSetup, Reactor, Setup};
+use access_file::AccessFile;
 use plan::Plan;
 use platform::OsPlatform;
 use reload::Reloads;
@@ -48,6 +48,9 @@ pub use ceiling::Ceiling;
 pub use error::{LimitError, ServerError};
 pub use handle::Handle;
 pub use listen::{Listen, ListenError};
+#[cfg(feature = "config")]
+pub(crate) use reload::Apply;
+pub(crate) use reload::Reload;
 
 /// Where a server listens without an option.
 pub const DEFAULT_ADDRESS: &str = "127.0.0.1:7070";
@@ -232,7 +235,12 @@ impl Builder {
     /// Opens the directory, binds every address, starts the disk workers. Nothing is half started:
     /// on an error everything is closed again. From then on glibc's allocator gives large allocations of the process back
     /// as they are freed, and has two heaps for all threads; without that, [`Server::ceiling`] would not hold.
-    pub fn build(mut self) -> Result<Server, ServerError> {
+    pub fn build(self) -> Result<Server, ServerError> {
+        self.build_reloading(None)
+    }
+
+    /// The same, with a file that is read again together with the others.
+    pub(crate) fn build_reloading(mut self, file: Option<(PathBuf, Box<dyn Reload>)>) -> Result<Server, ServerError> {
         process::keep_little_memory();
         let Plan { listens, mut speaks, access, ceiling } = self.plan()?;
         let mut listeners = Vec::new();
@@ -249,10 +257,14 @@ impl Builder {
         let mut queue = self.event_queue()?;
         let control = Arc::clone(queue.control());
         let waker = Arc::clone(&control);
-        let mut reloads = Reloads::default();
-        self.confinement.files.extend(self.access.clone());
+        let mut reloads = Reloads::new(Arc::clone(&control));
+        if let Some((file, reload)) = file {
+            self.confinement.files.push(file);
+            reloads.push(reload);
+        }
         if let (Some(file), Some(rules)) = (self.access.take(), access.rules()) {
-            reloads.push(read_again(file, Arc::clone(rules), Arc::clone(&control)));
+            self.confinement.files.push(file.clone());
+            reloads.push(Box::new(AccessFile::new(file, Arc::clone(rules))));
         }
         if let Some(acceptor) = &tls {
             tls::read_again(acceptor, &mut reloads);
@@ -327,34 +339,6 @@ pub struct Server {
     reload: Option<SyncSender<()>>,
     ceiling: Ceiling,
     sandbox: String,
-}
-
-/// Reads the access file again and hands its rules to the loop.
-fn read_again(
-    file: PathBuf,
-    rules: Arc<Rules>,
-    control: Arc<Control>,
-) -> impl FnMut() -> Result<String, String> + Send + 'static {
-    // The loop gives up the rules that it had: freeing them is left to this thread.
-    let password_memory = rules.passwords().memory();
-    let mut kept = vec![rules];
-    move || {
-        let mut rules = access_file::read(&file)?;
-        if rules.passwords().memory() > password_memory {
-            let name = file.display();
-            return Err(format!("{name}: a password takes more memory to check than those at the start: restart"));
-        }
-        if let Some(before) = kept.last() {
-            rules.keep_passwords(before);
-        }
-        let rules = Arc::new(rules);
-        kept.push(Arc::clone(&rules));
-        if let [_, _, _] = *kept {
-            kept.remove(0);
-        }
-        control.replace_rules(NewRules(rules));
-        Ok(format!("read {} again", file.display()))
-    }
 }
 
 impl Server {

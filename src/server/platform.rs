@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use mio::net::TcpListener;
 
 use crate::config::Fixed;
+#[cfg(feature = "config")]
+use crate::config::Live;
 use crate::counters::Counters;
 use crate::ids::{ConnId, FileId, ListenerId};
 use crate::os::event_queue::EventQueue;
@@ -158,6 +160,11 @@ impl Platform for OsPlatform {
         let rules = self.queue.control().take_rules()?;
         self.store.set_quotas(&rules.0.quotas());
         Some(rules)
+    }
+
+    #[cfg(feature = "config")]
+    fn take_limits(&mut self) -> Option<Live> {
+        self.queue.control().take_limits()
     }
 
     #[cfg(feature = "serve")]

@@ -1,32 +1,44 @@
-//! Files that are read again while the server runs: on SIGHUP, or when a handle asks for it. Each is read on a thread of
-//! its own, never by the loop, and replaces what was read before only if all of it is right. Others are looked at now and
-//! then.
+//! Files that are read again while the server runs: on SIGHUP, or when a handle asks for it. All are read on a thread of
+//! their own, never by the loop, and replace what was read before only if all of them are right. Others are looked at now
+//! and then.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
+use crate::os::event_queue::Control;
+
 /// Time between two looks.
 const LOOK: Duration = Duration::from_secs(60);
 
-/// Reads files again and puts what they say into effect. Returns what to log: what was read, or what is wrong and
-/// therefore was not replaced.
-pub type Reload = Box<dyn FnMut() -> Result<String, String> + Send>;
+/// Puts what was read into effect. Returns what to log.
+pub type Apply<'a> = Box<dyn FnOnce(&Control) -> String + 'a>;
+
+/// A file, or several that belong together.
+pub trait Reload: Send {
+    /// Reads it again, and changes nothing yet. The error says what is wrong, and where.
+    fn read(&mut self) -> Result<Apply<'_>, String>;
+}
 
 /// Looks at a file that others change.
 pub type Look = Box<dyn FnMut() + Send>;
 
 /// What is to be read again.
-#[derive(Default)]
 pub struct Reloads {
-    reloads: Vec<Reload>,
+    control: Arc<Control>,
+    reloads: Vec<Box<dyn Reload>>,
     look: Option<Look>,
 }
 
 impl Reloads {
-    pub fn push(&mut self, reload: impl FnMut() -> Result<String, String> + Send + 'static) {
-        self.reloads.push(Box::new(reload));
+    pub fn new(control: Arc<Control>) -> Self {
+        Self { control, reloads: Vec::new(), look: None }
+    }
+
+    pub fn push(&mut self, reload: Box<dyn Reload>) {
+        self.reloads.push(reload);
     }
 
     /// Called once before the thread starts, and then by it once a minute.
@@ -39,13 +51,14 @@ impl Reloads {
         // A request that comes while another one waits means the same.
         let (ask, asked) = sync_channel(1);
         let is_used = !self.reloads.is_empty();
-        is_used.then_some((ask, Reader { reloads: self.reloads, look: self.look, asked }))
+        is_used.then_some((ask, Reader { control: self.control, reloads: self.reloads, look: self.look, asked }))
     }
 }
 
 /// What a thread is to do for [`Reloads`].
 pub struct Reader {
-    reloads: Vec<Reload>,
+    control: Arc<Control>,
+    reloads: Vec<Box<dyn Reload>>,
     look: Option<Look>,
     asked: Receiver<()>,
 }
@@ -73,48 +86,81 @@ impl Reader {
     }
 
     fn reload(&mut self) {
+        let (mut right, mut wrong) = (Vec::new(), Vec::new());
         for reload in &mut self.reloads {
-            match reload() {
-                Ok(done) => log::info!("{done}"),
-                Err(wrong) => log::error!("{wrong}; what was read before stays in effect"),
+            match reload.read() {
+                Ok(apply) => right.push(apply),
+                Err(reason) => wrong.push(reason),
             }
+        }
+        for reason in &wrong {
+            log::error!("{reason}; what was read before stays in effect");
+        }
+        for apply in right.into_iter().filter(|_| wrong.is_empty()) {
+            let done = apply(&self.control);
+            log::info!("{done}");
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::mpsc::{Sender, channel};
+
     use super::*;
+    use crate::os::event_queue::EventQueue;
+
+    /// Says that it was read, and then that it is in effect.
+    struct Told(Sender<&'static str>, &'static str, Arc<AtomicBool>);
+
+    impl Reload for Told {
+        fn read(&mut self) -> Result<Apply<'_>, String> {
+            let is_wrong = self.2.load(Ordering::Relaxed);
+            self.0.send(self.1).map_err(|_| "the receiver has ended")?;
+            if is_wrong {
+                return Err("a:1: wrong".to_owned());
+            }
+            Ok(Box::new(|_| {
+                self.0.send("in effect").unwrap_or(());
+                format!("read {} again", self.1)
+            }))
+        }
+    }
+
+    fn reloads() -> Reloads {
+        Reloads::new(Arc::clone(EventQueue::new().expect("a queue").control()))
+    }
 
     #[test]
-    fn all_is_read_again_though_one_file_is_wrong() {
-        let (say, said) = std::sync::mpsc::channel();
-        let mut reloads = Reloads::default();
-        let first = say.clone();
-        reloads.push(move || {
-            first.send(1).map_err(|_| "the receiver has ended")?;
-            Err("a:1: wrong".to_owned())
-        });
-        reloads.push(move || {
-            say.send(2).map_err(|_| "the receiver has ended")?;
-            Ok("read b again".to_owned())
-        });
+    fn nothing_is_replaced_where_one_file_is_wrong() {
+        let (say, said) = channel();
+        let (is_wrong, never) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(false)));
+        let mut reloads = reloads();
+        reloads.push(Box::new(Told(say.clone(), "a", never)));
+        reloads.push(Box::new(Told(say, "b", Arc::clone(&is_wrong))));
         let (ask, reader) = reloads.prepare().expect("something to read");
         reader.start().expect("a thread");
-        for _ in 0..2 {
+        let expect = |words: &[&str]| {
             ask.send(()).expect("the thread runs");
-            assert_eq!((said.recv(), said.recv()), (Ok(1), Ok(2)));
-        }
+            for word in words {
+                assert_eq!(said.recv(), Ok(*word));
+            }
+        };
+        expect(&["a", "b"]);
+        expect(&["a", "b"]);
+        is_wrong.store(false, Ordering::Relaxed);
+        expect(&["a", "b", "in effect", "in effect"]);
         drop(ask);
         assert!(said.recv().is_err(), "the thread ends");
-        assert!(Reloads::default().prepare().is_none());
     }
 
     #[test]
     fn a_file_that_others_change_is_looked_at_again_and_again() {
-        let (say, said) = std::sync::mpsc::channel();
-        let mut reloads = Reloads::default();
-        reloads.push(|| Ok(String::new()));
+        let (say, said) = channel();
+        let mut reloads = reloads();
+        assert!(Reloads::new(Arc::clone(&reloads.control)).prepare().is_none(), "nothing to read");
+        reloads.push(Box::new(Told(channel().0, "", Arc::default())));
         reloads.look(move || say.send(()).unwrap_or(()));
         let (ask, reader) = reloads.prepare().expect("something to read");
         thread::scope(|scope| {

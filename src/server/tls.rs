@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::error::ServerError;
 use super::listen::Listen;
-use super::reload::Reloads;
+use super::reload::{Apply, Reload, Reloads};
 use crate::config::TlsFiles;
 use crate::os::net::tls::{Acceptor, make_self_signed};
 use crate::os::{net, process};
@@ -64,11 +64,7 @@ pub(super) fn check(files: &TlsFiles, listens: &[Listen]) -> Result<(), ServerEr
 
 /// Reads the files again, for connections that begin from then on, and looks at the keys of tickets that servers share.
 pub(super) fn read_again(acceptor: &Arc<Acceptor>, reloads: &mut Reloads) {
-    let again = Arc::clone(acceptor);
-    reloads.push(move || match again.reload() {
-        Ok(()) => Ok("TLS: read the certificate and its key again".to_owned()),
-        Err(error) => Err(format!("TLS: {error}")),
-    });
+    reloads.push(Box::new(Certificates(Arc::clone(acceptor))));
     if acceptor.shares_tickets() {
         let acceptor = Arc::clone(acceptor);
         let mut fails = false;
@@ -80,6 +76,18 @@ pub(super) fn read_again(acceptor: &Arc<Acceptor>, reloads: &mut Reloads) {
             }
             fails = refreshed.is_err();
         });
+    }
+}
+
+struct Certificates(Arc<Acceptor>);
+
+impl Reload for Certificates {
+    fn read(&mut self) -> Result<Apply<'_>, String> {
+        let apply = self.0.reload().map_err(|error| format!("TLS: {error}"))?;
+        Ok(Box::new(move |_| {
+            apply();
+            "TLS: read the certificate and its key again".to_owned()
+        }))
     }
 }
 

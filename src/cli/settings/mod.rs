@@ -1,17 +1,20 @@
 //! What says how to serve: a file, the environment and the command line, each of which takes precedence over those before
 //! it. All three set the flags of one table; where each value comes from is kept.
 
+mod again;
 mod sources;
 
 use std::env;
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use lexopt::Parser;
 
 use super::flag::Value;
 use super::serve_flags::{Args, USAGE};
 use super::usage::ParseError;
-use crate::server::{Builder, Server, ServerError};
+use crate::server::{Builder, Reload, Server, ServerError};
+use again::ReadAgain;
 use sources::{Given, Mistake, Place, flag_named};
 
 /// How to serve.
@@ -20,6 +23,8 @@ pub(super) struct Settings {
     pub(super) args: Args,
     /// What is in effect, of all that was given.
     given: Vec<Given>,
+    environment: Vec<Given>,
+    command_line: Vec<Given>,
     warnings: Vec<String>,
 }
 
@@ -47,7 +52,7 @@ impl Settings {
         let command_line = typed(words)?;
         let (environment, warnings) = sources::environment(variables).map_err(refused)?;
         let (args, given) = combine(&environment, &command_line).map_err(refused)?;
-        Ok(Self { args, given, warnings })
+        Ok(Self { args, given, environment, command_line, warnings })
     }
 
     /// Of a command line alone.
@@ -62,32 +67,46 @@ impl Settings {
     }
 
     pub(super) fn build(&self, builder: Builder) -> Result<Server, ServerError> {
-        builder.build()
+        let again = self.args.config.clone().map(|file| {
+            let again: Box<dyn Reload> = Box::new(self.read_again(file.clone()));
+            (file, again)
+        });
+        builder.build_reloading(again)
     }
 
-    /// Every flag with its value, in the order of the table; one that is given several times has as many rows.
-    pub(super) fn effective(&self) -> Vec<Effective> {
-        let mut args = self.args.clone();
-        let mut rows = Vec::new();
-        for flag in USAGE.all_flags() {
-            let (name, before) = (flag.syntax.long, rows.len());
-            let is_switch = matches!(flag.value, Value::Switch(_));
-            for given in self.given.iter().filter(|given| given.flag.syntax.long == name) {
-                let value = match (&flag.value, &given.value) {
-                    (Value::Switch(_), value) => if value.is_some() { "on" } else { "off" }.to_owned(),
-                    (Value::Path(..) | Value::Text(..), Some(value)) => value.to_string_lossy().into_owned(),
-                    _ => flag.shown(&mut args).unwrap_or_default(),
-                };
-                rows.push(Effective { name, value, source: given.place.to_string() });
-            }
-            if rows.len() == before {
-                let nothing = if is_switch { "off" } else { "-" };
-                let value = flag.shown(&mut args).unwrap_or_else(|| nothing.to_owned());
-                rows.push(Effective { name, value, source: "default".to_owned() });
-            }
-        }
-        rows
+    /// To read the file again, which these settings were read from.
+    fn read_again(&self, file: PathBuf) -> ReadAgain {
+        let (environment, command_line) = (self.environment.clone(), self.command_line.clone());
+        ReadAgain { file, environment, command_line, started: self.effective(), last: self.effective() }
     }
+
+    /// See [`effective`].
+    pub(super) fn effective(&self) -> Vec<Effective> {
+        effective(&self.args, &self.given)
+    }
+}
+
+/// Every flag with its value, in the order of the table; one that is given several times has as many rows.
+fn effective(args: &Args, given: &[Given]) -> Vec<Effective> {
+    let mut args = args.clone();
+    let mut rows = Vec::new();
+    for flag in USAGE.all_flags() {
+        let (name, before) = (flag.syntax.long, rows.len());
+        for given in given.iter().filter(|given| given.flag.syntax.long == name) {
+            let value = match (&flag.value, &given.value) {
+                (Value::Switch(_), value) => if value.is_some() { "on" } else { "off" }.to_owned(),
+                (Value::Path(..) | Value::Text(..), Some(value)) => value.to_string_lossy().into_owned(),
+                _ => flag.shown(&mut args).unwrap_or_default(),
+            };
+            rows.push(Effective { name, value, source: given.place.to_string() });
+        }
+        if rows.len() == before {
+            let nothing = if matches!(flag.value, Value::Switch(_)) { "off" } else { "-" };
+            let value = flag.shown(&mut args).unwrap_or_else(|| nothing.to_owned());
+            rows.push(Effective { name, value, source: "default".to_owned() });
+        }
+    }
+    rows
 }
 
 /// The flags of a command line.
@@ -146,7 +165,6 @@ fn refused(mistake: Mistake) -> ParseError {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::path::PathBuf;
 
     use super::*;
 

@@ -1,4 +1,4 @@
-//! Slow checks that print figures: crowds, storms, large directories, busy disks. Ignored unless asked for.
+//! Slow checks that print figures: crowds, storms, large directories, busy disks, reloads. Ignored unless asked for.
 
 mod big_directory;
 mod busy_disk;
@@ -6,4 +6,5 @@ mod crowd;
 mod durable;
 mod hostile;
 mod kills;
+mod reloads;
 mod shares;

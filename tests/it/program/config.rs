@@ -1,11 +1,14 @@
 //! Flags in a file and in the environment: what a server makes of them, and what `check` says about them.
 
 use std::fs;
-use std::io::Read as _;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::mpsc::{Receiver, channel};
 
 use rustix::process::Signal;
+use support::client::{PATIENCE, assert_same, content};
 
 use super::{fails, logging, run_in, run_well, stderr};
 
@@ -78,4 +81,94 @@ fn check_finds_what_a_server_would_only_find_as_it_starts_and_changes_nothing() 
     let left: Vec<_> =
         fs::read_dir(dir.path()).expect("a folder").map(|entry| entry.expect("one").file_name()).collect();
     assert_eq!(left.len(), 2, "{left:?}");
+}
+
+/// The lines of a log as they come.
+fn lines_of(log: impl std::io::Read + Send + 'static) -> Receiver<String> {
+    let (told, lines) = channel();
+    std::thread::spawn(move || BufReader::new(log).lines().map_while(Result::ok).try_for_each(|line| told.send(line)));
+    lines
+}
+
+/// Those up to one that has this in it.
+#[track_caller]
+fn until(lines: &Receiver<String>, end: &str) -> String {
+    let mut all = String::new();
+    while !all.contains(end) {
+        all.push_str(&lines.recv_timeout(PATIENCE).unwrap_or_else(|error| panic!("{end}: {error}: {all}")));
+        all.push('\n');
+    }
+    all
+}
+
+#[test]
+fn a_hangup_reads_the_file_again_for_what_is_under_way_and_names_what_needs_a_restart() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let path = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
+    let (root, file) = (path("served"), path("etc/conf"));
+    fs::create_dir_all(path("etc")).expect("a folder");
+    fs::create_dir_all(&root).expect("a folder");
+    let bytes = content(1, 8 << 20);
+    fs::write(path("served/large"), &bytes).expect("a file");
+    // It would take an hour.
+    fs::write(&file, "max-size 10\nclient-download-rate 2K\n").expect("a file");
+    let (program, log) = logging(Path::new(&root), &["--config", &file], Stdio::piped());
+    let lines = lines_of(log.expect("a pipe"));
+    let (mut client, mut large) = (program.client(), program.client());
+    assert!(client.try_put("/f", &[b'x'; 10]).starts_with("OK "));
+    large.send("GET /large\n");
+    assert!(large.line().starts_with("OK "));
+
+    // As an editor does: another file takes the name.
+    fs::write(path("etc/new"), "max-size 5\nslots 600\nverbose\n").expect("a file");
+    fs::rename(path("etc/new"), &file).expect("the name is replaced");
+    program.signal(Signal::HUP);
+    let told = until(&lines, " again");
+    for wanted in [
+        format!("{file}:2: slots 600 needs a restart, 512 stays in effect"),
+        "client-download-rate 0 instead of 2K".to_owned(),
+        "max-size 5 instead of 10".to_owned(),
+        "verbose on instead of off".to_owned(),
+    ] {
+        assert!(told.contains(&wanted), "{wanted}: {told}");
+    }
+    assert_same(&large.bytes(bytes.len()), &bytes, "what began with a rate");
+    assert!(client.try_put("/f", &[b'x'; 6]).starts_with("ERR 413 "));
+
+    fs::write(&file, "max-size 100\nmax-sise 1\n").expect("a file");
+    program.signal(Signal::HUP);
+    let told = until(&lines, "stays in effect");
+    assert!(told.contains(&format!("{file}:2: unknown flag 'max-sise', the nearest is 'max-size'")), "{told}");
+    assert!(client.try_put("/f", &[b'x'; 6]).starts_with("ERR 413 "));
+    assert!(client.try_put("/f", &[b'x'; 5]).starts_with("OK "));
+    drop((client, large));
+    drop(lines);
+    program.end();
+}
+
+#[test]
+fn a_mistake_in_one_of_the_files_keeps_what_all_of_them_said() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let path = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
+    let (file, access) = (path("conf"), path("access"));
+    let write = |size: u32, rules: &str| {
+        fs::write(&file, format!("max-size {size}\naccess {access}\n")).expect("a file");
+        fs::write(&access, rules).expect("a file");
+        fs::set_permissions(&access, fs::Permissions::from_mode(0o600)).expect("a mode");
+    };
+    write(10, "allow @ cw /\n");
+    let (program, log) = logging(&dir.path().join("served"), &["--config", &file], Stdio::piped());
+    let lines = lines_of(log.expect("a pipe"));
+    let mut client = program.client();
+    write(100, "allow\n");
+    program.signal(Signal::HUP);
+    let told = until(&lines, "stays in effect");
+    assert!(told.contains(&format!("{access}:1: write: allow")), "{told}");
+    assert!(client.try_put("/f", &[b'x'; 11]).starts_with("ERR 413 "));
+    write(100, "allow @ rl /\n");
+    program.signal(Signal::HUP);
+    until(&lines, &format!("read {access} again"));
+    assert!(client.try_put("/f", b"x").starts_with("ERR 403 ") || client.try_put("/f", b"x").starts_with("ERR 401 "));
+    drop((client, lines));
+    program.end();
 }

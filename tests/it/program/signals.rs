@@ -81,14 +81,17 @@ fn a_window_that_closes_ends_also_a_server_that_has_files_to_read_again() {
     let access = dir.path().join("access");
     fs::write(&access, "allow @ r /\n").expect("a file");
     fs::set_permissions(&access, fs::Permissions::from_mode(0o600)).expect("a mode");
-    let options = ["--access", &access.to_string_lossy()];
-    let (terminal, window) = terminal();
-    let (mut program, _) = logging(&dir.path().join("served"), &options, terminal.into());
-    program.signal(Signal::HUP);
-    program.client().expect("PING", "OK 0");
-    drop(window);
-    program.signal(Signal::HUP);
-    assert_eq!(program.wait(), Some(0));
+    let config = dir.path().join("config");
+    fs::write(&config, "max-size 1G\n").expect("a file");
+    for options in [["--access", &access.to_string_lossy()], ["--config", &config.to_string_lossy()]] {
+        let (terminal, window) = terminal();
+        let (mut program, _) = logging(&dir.path().join("served"), &options, terminal.into());
+        program.signal(Signal::HUP);
+        program.client().expect("PING", "OK 0");
+        drop(window);
+        program.signal(Signal::HUP);
+        assert_eq!(program.wait(), Some(0));
+    }
 }
 
 #[test]

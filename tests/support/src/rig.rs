@@ -489,7 +489,7 @@ impl Rig {
     /// The access file was read again.
     pub fn replace_rules(&mut self, rules: Rules) {
         self.world().rules = Some(NewRules(Arc::new(rules)));
-        self.world().events.push(Event::Rules);
+        self.world().events.push(Event::Reloaded);
         self.settle();
     }
 

@@ -35,7 +35,7 @@ impl Acceptor {
         Err(IdentityError)
     }
 
-    pub fn reload(&self) -> Result<(), IdentityError> {
+    pub fn reload(&self) -> Result<fn(), IdentityError> {
         match self.0 {}
     }
 

@@ -53,13 +53,12 @@ impl Acceptor {
         Ok(Self { files, configs, has_cores, tickets })
     }
 
-    /// Reads the files again. On an error everything stays as it was. Blocks on the disk: for another thread than
-    /// that of the loop.
-    pub fn reload(&self) -> Result<(), IdentityError> {
+    /// Reads the files again: what is returned puts them into effect. Blocks on the disk: for another thread than that of
+    /// the loop.
+    pub fn reload(&self) -> Result<impl FnOnce(), IdentityError> {
         let before = self.configs().tickets.clone();
         let configs = Configs::read(&self.files, Some(before), self.tickets.as_ref())?;
-        *self.configs() = configs;
-        Ok(())
+        Ok(move || *self.configs() = configs)
     }
 
     /// True if the keys of tickets are in a file.

@@ -26,6 +26,14 @@ pub(super) struct Args {
     pub(super) parents: bool,
     pub(super) json: bool,
     pub(super) dry_run: bool,
+    /// Of `sync`: each change is printed.
+    pub(super) itemize: bool,
+    /// Of `sync`: what the source does not have is removed.
+    pub(super) delete: bool,
+    /// Most that `delete` removes.
+    pub(super) max_delete: Option<u64>,
+    /// Bytes in a second at most.
+    pub(super) bwlimit: Option<u64>,
     pub(super) perms: bool,
     /// The names that are taken along.
     pub(super) filter: Filter,
@@ -51,6 +59,10 @@ impl Default for Args {
             parents: false,
             json: false,
             dry_run: false,
+            itemize: false,
+            delete: false,
+            max_delete: None,
+            bwlimit: None,
             perms: false,
             filter: Filter::default(),
             update: None,
@@ -152,7 +164,7 @@ pub(super) const CONNECTION: (&str, &[Flag<Args>]) = (
                 Ok(())
             }),
             "How long to try again after a lost connection or a busy server, from the last progress on: 5, and 300 for \
-             put and get once this run has reached the server",
+             put, get and sync once this run has reached the server",
         ),
         Flag::new(
             "timeout",

@@ -25,6 +25,8 @@ const SAY_AGAIN: Duration = Duration::from_secs(60);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Transfer {
     Files,
+    /// Files that are left out the next time.
+    Sync,
     FromStdin,
     ToStdout,
 }
@@ -33,7 +35,7 @@ impl Transfer {
     /// What the bar shows once a length may be known.
     fn template(self) -> &'static str {
         match self {
-            Self::Files | Self::ToStdout => BAR,
+            Self::Files | Self::Sync | Self::ToStdout => BAR,
             Self::FromStdin => COUNT,
         }
     }
@@ -112,6 +114,29 @@ impl Reporter {
         self.counts().expected += 1;
         self.bar.inc_length(bytes);
         self.show_count();
+    }
+
+    /// These are all that is to be done.
+    pub(super) fn expect_all(&self, count: u64, bytes: u64) {
+        self.counts().expected += count;
+        self.bar.inc_length(bytes);
+        self.show_count();
+    }
+
+    /// True if something failed or was not tried.
+    pub(super) fn has_failed(&self) -> bool {
+        let counts = self.counts();
+        counts.failed + counts.skipped > 0
+    }
+
+    /// True while a bar is shown.
+    pub(super) fn is_visible(&self) -> bool {
+        !self.bar.is_hidden()
+    }
+
+    /// Runs `print` without the bar in the way.
+    pub(super) fn suspend(&self, print: impl FnOnce()) {
+        self.bar.suspend(print);
     }
 
     /// Follows a transfer that was expected with `size` bytes.
@@ -222,13 +247,14 @@ fn lock(counts: &Mutex<Counts>) -> MutexGuard<'_, Counts> {
 
 /// As in "interrupted, 1 of 3 files done; ...".
 fn interruption(counts: &Counts, transfer: Transfer, updates: bool) -> String {
-    if transfer != Transfer::Files {
+    if matches!(transfer, Transfer::FromStdin | Transfer::ToStdout) {
         return "interrupted; nothing is kept of a stream, so the same command starts again".to_owned();
     }
     let Counts { expected, done, unchanged, .. } = *counts;
     let ended = done + unchanged;
     let of_several = if expected > 1 { format!(", {ended} of {expected} files done") } else { String::new() };
-    let without = if ended > 0 && !updates { " (--update leaves out what is done)" } else { "" };
+    let without =
+        if ended > 0 && !updates && transfer != Transfer::Sync { " (--update leaves out what is done)" } else { "" };
     format!("interrupted{of_several}; the same command resumes where this one stopped{without}")
 }
 

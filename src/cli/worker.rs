@@ -11,7 +11,7 @@ use super::credentials;
 use super::filter::Filter;
 use super::interrupt;
 use super::reporter::{Reporter, Transfer};
-use crate::client::{Address, Client, ClientError, Equality, Options, Tls};
+use crate::client::{Address, Client, ClientError, Equality, Options, RateLimit, Tls};
 
 /// How long `put` and `get` try again once they have reached a server: unattended jobs outlast its restart.
 const RETRY_FOR_REACHED: Duration = Duration::from_secs(300);
@@ -64,6 +64,7 @@ impl Run {
             on_retry: reporter.on_retry(),
             state_dir: state_dir(),
             permissions: args.perms,
+            rate_limit: args.bwlimit.map(RateLimit::new),
             overwrite: args.update != Some(Equality::Name),
             ..defaults
         };
@@ -168,6 +169,11 @@ impl<'a> Worker<'a> {
             },
         };
         Some(work(self.client.insert(client)))
+    }
+
+    /// The client that worked last.
+    pub(super) fn client(&mut self) -> Option<&mut Client> {
+        self.client.as_mut()
     }
 
     /// Reports and counts a failure.

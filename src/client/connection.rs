@@ -11,6 +11,7 @@ use socket2::{SockRef, TcpKeepalive};
 use super::address::Address;
 use super::error::ErrorKind;
 use super::options::Options;
+use super::rate_limit::RateLimit;
 use super::stream::Stream;
 use super::tls::explain;
 use crate::wire::line::{self, LINE_LEN_MAX, Reply};
@@ -28,6 +29,7 @@ pub(super) struct Connection {
     stream: BufReader<Stream>,
     output: Vec<u8>,
     timeout: Duration,
+    rate_limit: Option<RateLimit>,
     /// Requests without a reply so far.
     pending_replies: u32,
     /// The body of a request has not been sent to its end.
@@ -47,6 +49,7 @@ impl Connection {
             stream: BufReader::with_capacity(INPUT_BYTES, stream),
             output: Vec::new(),
             timeout: options.io_timeout,
+            rate_limit: options.rate_limit.clone(),
             pending_replies: 0,
             is_sending: false,
         };
@@ -143,8 +146,12 @@ impl Connection {
             if ready != PollFlags::OUT && self.stream.get_mut().has_input().map_err(explain)? {
                 return Err(self.early_reply());
             }
-            match self.stream.get_mut().send_some(&self.output[sent..]) {
-                Ok(count) => sent += count,
+            let end = self.output.len().min(sent.saturating_add(self.piece_max()));
+            match self.stream.get_mut().send_some(&self.output[sent..end]) {
+                Ok(count) => {
+                    sent += count;
+                    self.pay(count);
+                }
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
                 Err(error) => {
                     return Err(match self.early_reply() {
@@ -156,6 +163,18 @@ impl Connection {
         }
         self.output.clear();
         Ok(())
+    }
+
+    /// Most bytes of a body to move at once.
+    fn piece_max(&self) -> usize {
+        self.rate_limit.as_ref().map_or(usize::MAX, RateLimit::piece)
+    }
+
+    /// Waits as the limit of the rate wants it after these bytes.
+    fn pay(&self, bytes: usize) {
+        if let Some(limit) = &self.rate_limit {
+            limit.wait(bytes);
+        }
     }
 
     fn early_reply(&mut self) -> ErrorKind {
@@ -208,15 +227,16 @@ impl Connection {
         size: u64,
         mut take: impl FnMut(&[u8]) -> Result<(), ErrorKind>,
     ) -> Result<(), ErrorKind> {
-        let mut left = size;
+        let (mut left, piece_max) = (size, self.piece_max());
         while left > 0 {
             match self.stream.fill_buf() {
                 Ok([]) => return Err(closed()),
                 Ok(bytes) => {
-                    let piece = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
+                    let piece = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len()).min(piece_max);
                     take(&bytes[..piece])?;
                     self.stream.consume(piece);
                     left -= piece as u64;
+                    self.pay(piece);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(explain(error)),

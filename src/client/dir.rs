@@ -69,7 +69,7 @@ impl Dir {
     }
 
     /// Opens a regular file. A link or a device is an error, and a pipe does not block.
-    pub(super) fn open_file(&self, name: &OsStr, flags: OFlags) -> io::Result<File> {
+    pub(crate) fn open_file(&self, name: &OsStr, flags: OFlags) -> io::Result<File> {
         let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let opened = openat(&self.fd, name, flags, Mode::from_raw_mode(0o666));
         let file = File::from(opened.map_err(|errno| self.explain(name, errno.into()))?);
@@ -102,20 +102,33 @@ impl Dir {
 
     /// Moves a name within the directory; an error if the new one is taken.
     pub(super) fn rename_to_free(&self, old: &OsStr, new: &OsStr) -> io::Result<()> {
+        self.move_to_free(old, self, new)
+    }
+
+    /// Moves a name into another directory; an error if the new one is taken.
+    pub(crate) fn move_to_free(&self, old: &OsStr, to: &Self, new: &OsStr) -> io::Result<()> {
         #[cfg(any(target_os = "linux", target_os = "android"))]
-        match renameat_with(&self.fd, old, &self.fd, new, RenameFlags::NOREPLACE) {
+        match renameat_with(&self.fd, old, &to.fd, new, RenameFlags::NOREPLACE) {
             // Some file systems do not know the flag.
             Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {}
             result => return Ok(result?),
         }
-        match self.stat(new) {
+        match to.stat(new) {
             Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
-            Err(_) => self.rename(old, new),
+            Err(_) => Ok(renameat(&self.fd, old, &to.fd, new)?),
+        }
+    }
+
+    /// Removes an empty directory; that it is missing is no error.
+    pub(crate) fn remove_dir(&self, name: &OsStr) -> io::Result<()> {
+        match unlinkat(&self.fd, name, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+            Err(errno) => Err(errno.into()),
         }
     }
 
     /// Removes a name; that it is missing is no error.
-    pub(super) fn remove(&self, name: &OsStr) -> io::Result<()> {
+    pub(crate) fn remove(&self, name: &OsStr) -> io::Result<()> {
         match unlinkat(&self.fd, name, AtFlags::empty()) {
             Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
             Err(errno) => Err(errno.into()),

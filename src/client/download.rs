@@ -13,7 +13,7 @@ use super::dir::Dir;
 use super::error::{ClientError, ErrorKind};
 use super::get::{self, Download};
 use super::options::Progress;
-use super::partial_file::PartialFile;
+use super::partial_file::{PartialFile, Target};
 use super::requests::Client;
 use super::retry::Retry;
 use super::sink::{Sink, Stream};
@@ -57,8 +57,17 @@ impl Client {
         name: &OsStr,
         progress: &mut dyn Progress,
     ) -> Result<Download, ClientError> {
+        self.get_to(path, &Target { dir, name, part_suffix: ".part", permits: &|| Ok(()) }, progress)
+    }
+
+    pub(crate) fn get_to(
+        &mut self,
+        path: &str,
+        target: &Target<'_>,
+        progress: &mut dyn Progress,
+    ) -> Result<Download, ClientError> {
         self.check(path)?;
-        let mut part = PartialFile::open(dir, name, progress).map_err(|kind| self.error(path, kind))?;
+        let mut part = PartialFile::open(target, progress).map_err(|kind| self.error(path, kind))?;
         let got = match self.download(path, &mut part, self.options.segment_max, progress) {
             Ok(got) => got,
             Err(error) => {
@@ -68,6 +77,8 @@ impl Client {
                 return Err(error);
             }
         };
+        (target.permits)()
+            .map_err(|error| self.error(path, ErrorKind::local("write", target.dir.path_of(target.name), error)))?;
         let executable = self.options.permissions && self.stat(path)?.executable;
         part.finish(got.mtime, executable, self.options.overwrite).map_err(|kind| self.error(path, kind))?;
         Ok(got)

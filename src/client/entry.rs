@@ -1,6 +1,7 @@
 //! What a server tells about a file or directory, in a listing or by itself.
 
 use super::address::last_component;
+use super::page::PageOptions;
 use crate::wire::key;
 use crate::wire::line::{self, Reply};
 use crate::wire::range::{decimal, signed_decimal};
@@ -21,7 +22,7 @@ pub struct Entry {
     pub etag: Option<String>,
     /// SHA-256, if the server keeps it and was asked for it.
     pub sha256: Option<[u8; 32]>,
-    /// It can be executed. Only [`Client::stat`](super::Client::stat) knows.
+    /// It can be executed. Listings do not say it, but [`Client::stat`](super::Client::stat) does.
     pub executable: bool,
     /// The server could not look at it: size, time and version are not known.
     pub unseen: bool,
@@ -47,29 +48,23 @@ impl Entry {
         }
     }
 
-    /// Parses `SIZE MTIME ETAG NAME`, or `SIZE MTIME ETAG SHA256 NAME`.
-    pub(super) fn parse(line: &str, has_digest: bool) -> Option<Self> {
-        let mut words = line.splitn(if has_digest { 5 } else { 4 }, ' ');
+    /// Parses `SIZE MTIME ETAG NAME`, with more words before the name as these options say.
+    pub(super) fn parse(line: &str, options: PageOptions) -> Option<Self> {
+        let mut words = line.splitn(4 + usize::from(options.digests) + usize::from(options.exec), ' ');
         let (size, mtime, etag) = (words.next()?, words.next()?, words.next()?);
-        let sha256 = if has_digest { line::sha256(words.next()?) } else { None };
+        let sha256 = if options.digests { line::sha256(words.next()?) } else { None };
+        let executable = options.exec && words.next()? == "x";
         let name = words.next()?;
         let unseen = (size, mtime, etag) == ("-", "-", "-");
         let mtime = if unseen { 0 } else { signed_decimal(mtime)? };
         match name.strip_suffix('/') {
-            Some(name) if size == "-" => Some(Self {
-                name: name.to_owned(),
-                dir: true,
-                size: 0,
-                mtime,
-                etag: None,
-                sha256,
-                executable: false,
-                unseen,
-            }),
+            Some(name) if size == "-" => {
+                Some(Self { name: name.to_owned(), dir: true, size: 0, mtime, etag: None, sha256, executable, unseen })
+            }
             _ => {
                 let (name, etag) = (name.to_owned(), Some(etag.to_owned()).filter(|_| !unseen));
                 let size = if unseen { 0 } else { decimal(size)? };
-                Some(Self { name, dir: false, size, mtime, etag, sha256, executable: false, unseen })
+                Some(Self { name, dir: false, size, mtime, etag, sha256, executable, unseen })
             }
         }
     }
@@ -79,23 +74,30 @@ impl Entry {
 mod tests {
     use super::*;
 
+    fn parse(line: &str, digests: bool) -> Option<Entry> {
+        Entry::parse(line, PageOptions { digests, ..PageOptions::default() })
+    }
+
     #[test]
     fn lines_of_a_listing_are_read_with_blanks_in_names() {
-        let file = Entry::parse("12 34 ab-cd a b  c", false).expect("a file");
+        let file = parse("12 34 ab-cd a b  c", false).expect("a file");
         assert_eq!((file.name.as_str(), file.size, file.mtime, file.dir), ("a b  c", 12, 34, false));
-        assert_eq!(Entry::parse("1 -2 3 n", false).expect("a file").mtime, -2);
-        let dir = Entry::parse("- 5 - some folder/", false).expect("a folder");
+        assert_eq!(parse("1 -2 3 n", false).expect("a file").mtime, -2);
+        let dir = parse("- 5 - some folder/", false).expect("a folder");
         assert_eq!((dir.name.as_str(), dir.dir, dir.etag), ("some folder", true, None));
-        let known = Entry::parse(&format!("1 2 e {} a b", "0a".repeat(32)), true).expect("a file");
+        let known = parse(&format!("1 2 e {} a b", "0a".repeat(32)), true).expect("a file");
         assert_eq!((known.name.as_str(), known.sha256), ("a b", Some([10; 32])));
-        assert_eq!(Entry::parse("1 2 e - a", true).expect("a file").sha256, None);
-        assert_eq!(Entry::parse("- 2 - - d/", true).expect("a folder").name, "d");
-        let unseen = Entry::parse("- - - a b", false).expect("a file");
+        assert_eq!(parse("1 2 e - a", true).expect("a file").sha256, None);
+        assert_eq!(parse("- 2 - - d/", true).expect("a folder").name, "d");
+        let runs =
+            Entry::parse("1 2 e - x a b", PageOptions { digests: true, exec: true, recursive: false }).expect("a file");
+        assert_eq!((runs.name.as_str(), runs.executable), ("a b", true));
+        let unseen = parse("- - - a b", false).expect("a file");
         assert_eq!((unseen.name.as_str(), unseen.dir, unseen.unseen, unseen.etag), ("a b", false, true, None));
-        let unseen = Entry::parse("- - - - d/", true).expect("a folder");
+        let unseen = parse("- - - - d/", true).expect("a folder");
         assert_eq!((unseen.name.as_str(), unseen.dir, unseen.unseen), ("d", true, true));
         for bad in ["", "1 2 3", "x 2 3 n", "- 2 - n", "1 --2 3 n"] {
-            assert_eq!(Entry::parse(bad, false), None, "{bad}");
+            assert_eq!(parse(bad, false), None, "{bad}");
         }
     }
 

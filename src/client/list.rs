@@ -4,6 +4,7 @@ use super::address::as_dir;
 use super::connection::Connection;
 use super::entry::Entry;
 use super::error::{ClientError, ErrorKind};
+use super::page::PageOptions;
 use super::requests::Client;
 use crate::wire::line::{Reply, escape};
 use crate::wire::range::decimal;
@@ -22,15 +23,6 @@ pub(crate) struct Page {
     pub(crate) next: Option<String>,
 }
 
-/// What a page tells, and of what.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct PageOptions {
-    /// With the SHA-256 of files, where it is known.
-    pub(crate) digests: bool,
-    /// With everything in the directories of the directory; names are paths below it.
-    pub(crate) recursive: bool,
-}
-
 impl Client {
     /// One level of a directory of any size. A page is requested when the one before is used up.
     pub fn list(&mut self, path: &str) -> Listing<'_> {
@@ -42,7 +34,8 @@ impl Client {
         self.listing(path, PageOptions { recursive: true, ..PageOptions::default() })
     }
 
-    fn listing(&mut self, path: &str, options: PageOptions) -> Listing<'_> {
+    /// What a directory holds, as these options say.
+    pub(crate) fn listing(&mut self, path: &str, options: PageOptions) -> Listing<'_> {
         Listing { client: self, path: as_dir(path), options, page: Vec::new().into_iter(), next: Some(None) }
     }
 
@@ -53,7 +46,8 @@ impl Client {
         let after_option = after.map(|after| format!("after={} ", escape(after))).unwrap_or_default();
         let recursive = if options.recursive { "recursive=1 " } else { "" };
         let digest = if options.digests { "digest=1 " } else { "" };
-        let line = format!("LIST {recursive}{digest}{after_option}{path}\n");
+        let exec = if options.exec { "exec=1 " } else { "" };
+        let line = format!("LIST {recursive}{digest}{exec}{after_option}{path}\n");
         self.attempt(&path, &mut (), || true, |connection, _| page(connection, &line, after, options))
     }
 }
@@ -80,7 +74,7 @@ fn page(connection: &mut Connection, line: &str, after: Option<&str>, options: P
         if entries.len() == PAGE_NAMES_MAX {
             return Err(ErrorKind::Protocol(format!("a page of the listing has more than {PAGE_NAMES_MAX} names")));
         }
-        let entry = std::str::from_utf8(line).ok().and_then(|line| Entry::parse(line, options.digests));
+        let entry = std::str::from_utf8(line).ok().and_then(|line| Entry::parse(line, options));
         entries.push(entry.ok_or_else(|| {
             let shown = String::from_utf8_lossy(line).into_owned();
             ErrorKind::Protocol(format!("a line of the listing is {shown}"))

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::ClientError;
+use super::rate_limit::RateLimit;
 use super::tls::Tls;
 
 /// How a client behaves.
@@ -32,6 +33,8 @@ pub struct Options {
     pub overwrite: bool,
     /// Keep whether files can be executed, both ways.
     pub permissions: bool,
+    /// How fast content moves, both ways; as fast as possible if `None`.
+    pub rate_limit: Option<RateLimit>,
     /// Wait before the first retry; it doubles with each.
     pub backoff_first: Duration,
     /// Longest wait between tries.
@@ -60,6 +63,7 @@ impl Default for Options {
             on_retry: OnRetry::default(),
             overwrite: true,
             permissions: false,
+            rate_limit: None,
             backoff_first: Duration::from_millis(200),
             backoff_max: Duration::from_secs(5),
             segment_min: 64 << 10,
@@ -71,18 +75,33 @@ impl Default for Options {
 }
 
 impl Options {
-    /// The option of requests that give a name.
-    pub(super) fn condition(&self) -> &'static str {
-        if self.overwrite { "" } else { "if=absent " }
+    /// What requests that give a name may replace.
+    pub(super) fn replaced(&self) -> Replaced<'static> {
+        if self.overwrite { Replaced::Anything } else { Replaced::Nothing }
     }
 
     /// The options of an upload of this file.
-    pub(super) fn conditions(&self, local: &Metadata) -> &'static str {
-        match (self.overwrite, self.permissions && local.permissions().mode() & 0o111 != 0) {
-            (true, false) => "",
-            (true, true) => "exec=1 ",
-            (false, false) => "if=absent ",
-            (false, true) => "if=absent exec=1 ",
+    pub(super) fn conditions(&self, local: &Metadata, replaced: Replaced<'_>) -> String {
+        let is_executable = self.permissions && local.permissions().mode() & 0o111 != 0;
+        format!("{replaced}{}", if is_executable { "exec=1 " } else { "" })
+    }
+}
+
+/// What a request may replace that gives a name. Displayed as the option of the request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Replaced<'a> {
+    Anything,
+    Nothing,
+    /// The version with this ETag.
+    Version(&'a str),
+}
+
+impl fmt::Display for Replaced<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Anything => Ok(()),
+            Self::Nothing => f.write_str("if=absent "),
+            Self::Version(etag) => write!(f, "if={etag} "),
         }
     }
 }

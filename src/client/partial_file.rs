@@ -21,8 +21,8 @@ use super::sink::Sink;
 use crate::wire::line;
 use crate::wire::range::decimal;
 
-/// Longest name that leaves space for `.part.etag`, in bytes.
-const NAME_BYTES_MAX: usize = 255 - ".part.etag".len();
+/// Longest name, in bytes.
+const NAME_BYTES_MAX: usize = 255;
 /// Bytes of a record that are read at most: a million segments.
 const RECORD_BYTES_MAX: u64 = 100 << 20;
 /// Downloads of this size and larger have a record from the beginning.
@@ -32,6 +32,16 @@ const CHECK_BYTES: usize = 256 << 10;
 
 /// Where a verified segment ends, and its digest.
 type VerifiedSegment = (u64, [u8; 32]);
+
+/// Where a download goes.
+pub(crate) struct Target<'a> {
+    pub(crate) dir: &'a Dir,
+    pub(crate) name: &'a OsStr,
+    /// After the name while the download is not complete.
+    pub(crate) part_suffix: &'a str,
+    /// Called before the file gets its name: an error if what is there may not be replaced.
+    pub(crate) permits: &'a dyn Fn() -> io::Result<()>,
+}
 
 /// A download on disk.
 #[derive(Debug)]
@@ -56,11 +66,12 @@ pub(super) struct PartialFile<'a> {
 
 impl<'a> PartialFile<'a> {
     /// Opens what an interrupted download has left, and keeps as much as the record proves.
-    pub(super) fn open(dir: &'a Dir, dest: &OsStr, progress: &mut dyn Progress) -> Result<Self, ErrorKind> {
+    pub(super) fn open(target: &Target<'a>, progress: &mut dyn Progress) -> Result<Self, ErrorKind> {
+        let (dir, dest) = (target.dir, target.name);
         if dir.is_dir(dest) {
             return Err(ErrorKind::local("write", dir.path_of(dest), io::ErrorKind::IsADirectory.into()));
         }
-        let (name, dest) = (part_name(dest), dest.to_owned());
+        let (name, dest) = (part_name(dest, target.part_suffix), dest.to_owned());
         let mut record_name = name.clone();
         record_name.push(".etag");
         let mut part = Self {
@@ -342,15 +353,16 @@ fn matching_bytes(mut file: &File, segments: &[VerifiedSegment], whole: &mut Pre
     Ok(verified)
 }
 
-/// `NAME.part`; a name that is too long for that is cut, and made unique by a digest of it.
-fn part_name(name: &OsStr) -> OsString {
+/// The name with `.part` after it; one that is too long for that is cut, and made unique by a digest of it.
+fn part_name(name: &OsStr, suffix: &str) -> OsString {
     let mut part = name.to_owned();
-    if name.len() > NAME_BYTES_MAX {
+    let len_max = NAME_BYTES_MAX - suffix.len() - ".etag".len();
+    if name.len() > len_max {
         let digest = Sha256::digest(name.as_bytes());
-        part = OsStr::from_bytes(&name.as_bytes()[..NAME_BYTES_MAX - 17]).to_owned();
+        part = OsStr::from_bytes(&name.as_bytes()[..len_max - 17]).to_owned();
         part.push(format!("~{}", line::hex(&digest[..8])));
     }
-    part.push(".part");
+    part.push(suffix);
     part
 }
 
@@ -364,6 +376,10 @@ mod tests {
         Sha256::digest(bytes).into()
     }
 
+    fn target(dir: &Dir) -> Target<'_> {
+        Target { dir, name: OsStr::new("f"), part_suffix: ".part", permits: &|| Ok(()) }
+    }
+
     fn begun(dir: &Dir) -> PartialFile<'_> {
         let mut part = opened(dir);
         part.begin("ab", 12).expect("begun");
@@ -375,7 +391,7 @@ mod tests {
     }
 
     fn opened(dir: &Dir) -> PartialFile<'_> {
-        PartialFile::open(dir, OsStr::new("f"), &mut ()).expect("a part")
+        PartialFile::open(&target(dir), &mut ()).expect("a part")
     }
 
     fn resumable<'a>(part: &'a PartialFile<'_>) -> (Option<&'a str>, u64) {
@@ -414,7 +430,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let at = Dir::open(dir.path()).expect("it is there");
         let _first = begun(&at);
-        let second = PartialFile::open(&at, OsStr::new("f"), &mut ()).expect_err("the part is locked");
+        let second = PartialFile::open(&target(&at), &mut ()).expect_err("the part is locked");
         assert!(second.to_string().contains("another download"), "{second}");
     }
 
@@ -433,9 +449,9 @@ mod tests {
     fn the_longest_names_have_space_for_their_part() {
         for len in [1, 245, 246, 255] {
             let name = OsString::from("x".repeat(len));
-            assert!(part_name(&name).len() + ".etag".len() <= 255, "{len}");
+            assert!(part_name(&name, ".part").len() + ".etag".len() <= 255, "{len}");
         }
         let (a, b) = ("x".repeat(254) + "a", "x".repeat(254) + "b");
-        assert_ne!(part_name(OsStr::new(&a)), part_name(OsStr::new(&b)));
+        assert_ne!(part_name(OsStr::new(&a), ".part"), part_name(OsStr::new(&b), ".part"));
     }
 }

@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::connection::Connection;
 use super::error::{ClientError, ErrorKind};
-use super::options::Progress;
+use super::options::{Progress, Replaced};
 use super::requests::Client;
 use super::upload_record::Source;
 use crate::wire::line::{self, Reply};
@@ -39,6 +39,17 @@ impl Client {
     /// Uploads a local file, with its modification time. After a lost connection the upload continues where it stopped;
     /// see [`Options::resume_len_min`](super::Options::resume_len_min). A pipe or a device is sent as by [`Self::put`].
     pub fn put_file(&mut self, path: &str, local: &Path, progress: &mut dyn Progress) -> Result<Stored, ClientError> {
+        self.put_file_over(path, local, self.options.replaced(), progress)
+    }
+
+    /// As [`Self::put_file`]; refused with 412 if something else would be replaced.
+    pub(crate) fn put_file_over(
+        &mut self,
+        path: &str,
+        local: &Path,
+        replaced: Replaced<'_>,
+        progress: &mut dyn Progress,
+    ) -> Result<Stored, ClientError> {
         self.check(path)?;
         let unreadable = |error| ErrorKind::local("read", local, error);
         let metadata = fs::metadata(local).map_err(|error| self.error(path, unreadable(error)))?;
@@ -46,15 +57,15 @@ impl Client {
             let mut stream = File::open(local).map_err(|error| self.error(path, unreadable(error)))?;
             return self.put(path, &mut stream, None, None, progress);
         }
+        let condition = self.options.conditions(&metadata, replaced);
         if metadata.len() >= RESUMED_LEN_MIN {
-            return self.upload(path, local, progress);
+            return self.upload(path, local, condition, progress);
         }
-        let condition = self.options.conditions(&metadata);
         self.attempt(
             path,
             progress,
             || true,
-            |connection, progress| send_file(connection, path, local, condition, progress),
+            |connection, progress| send_file(connection, path, local, &condition, progress),
         )
     }
 
@@ -71,14 +82,16 @@ impl Client {
         self.check(path)?;
         let is_complete = Cell::new(true);
         let mut replay = Replay { reader, kept: Vec::new(), at: 0, is_complete: &is_complete };
-        let body = Body { path, local: Path::new("-"), len, mtime, condition: self.options.condition() };
+        let condition = self.options.replaced().to_string();
+        let body = Body { path, local: Path::new("-"), len, mtime, condition: &condition };
         self.attempt(
             path,
             progress,
             || is_complete.get(),
             |connection, progress| {
                 replay.at = 0;
-                send(connection, &body, &mut replay, progress)
+                let digest = send(connection, &body, &mut replay, progress)?;
+                confirm(connection, &digest)
             },
         )
     }
@@ -90,8 +103,8 @@ struct Body<'a> {
     local: &'a Path,
     len: Option<u64>,
     mtime: Option<i64>,
-    /// As [`Options::condition`](super::Options) has it.
-    condition: &'static str,
+    /// Options of the request, each with a blank after it.
+    condition: &'a str,
 }
 
 /// Sends a local file from its start, on one connection.
@@ -99,21 +112,26 @@ pub(super) fn send_file(
     connection: &mut Connection,
     path: &str,
     local: &Path,
-    condition: &'static str,
+    condition: &str,
     progress: &mut dyn Progress,
 ) -> Result<Stored, ErrorKind> {
     let (mut file, source) = Source::open(local)?;
     let body = Body { path, local, len: Some(source.len), mtime: Some(source.mtime_seconds()), condition };
-    send(connection, &body, &mut file, progress)
+    let digest = send(connection, &body, &mut file, progress)?;
+    // A change that kept the length: without the trailer, the server stores nothing.
+    if !source.is_of(&file) {
+        return Err(ErrorKind::SourceChanged);
+    }
+    confirm(connection, &digest)
 }
 
-/// Sends one upload on one connection.
+/// Sends one upload on one connection, but for the digest of its body, which is returned.
 fn send(
     connection: &mut Connection,
     body: &Body<'_>,
     reader: &mut dyn Read,
     progress: &mut dyn Progress,
-) -> Result<Stored, ErrorKind> {
+) -> Result<[u8; 32], ErrorKind> {
     let size = body.len.map_or_else(|| "*".to_owned(), |len| len.to_string());
     let (mtime, condition) = (mtime_option(body.mtime), body.condition);
     connection.begin(&format!("PUT {size} {condition}trailer=sha256{mtime} {}\n", body.path));
@@ -130,7 +148,12 @@ fn send(
     if body.len.is_none() {
         connection.push(b"0\n")?;
     }
-    connection.push(trailer(&hasher.finalize()).as_bytes())?;
+    Ok(hasher.finalize().into())
+}
+
+/// Sends the digest of a body, and reads what the server confirms.
+pub(super) fn confirm(connection: &mut Connection, digest: &[u8; 32]) -> Result<Stored, ErrorKind> {
+    connection.push(format!("sha256={}\n", line::hex(digest)).as_bytes())?;
     stored(connection.finish())
 }
 
@@ -182,11 +205,6 @@ pub(super) fn send_bytes(
 
 pub(super) fn mtime_option(mtime: Option<i64>) -> String {
     mtime.map_or_else(String::new, |mtime| format!(" mtime={mtime}"))
-}
-
-/// The line after a body.
-pub(super) fn trailer(digest: &[u8]) -> String {
-    format!("sha256={}\n", line::hex(digest))
 }
 
 /// Reads what the server confirms.

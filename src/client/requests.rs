@@ -6,7 +6,7 @@ use super::address::{Address, as_dir};
 use super::connection::Connection;
 use super::entry::Entry;
 use super::error::{ClientError, ErrorKind};
-use super::options::{Options, Progress};
+use super::options::{Options, Progress, Replaced};
 use super::retry::Retry;
 use crate::wire::key;
 use crate::wire::line::Reply;
@@ -73,6 +73,11 @@ impl Client {
         self.delete_with("", path)
     }
 
+    /// Removes this version of a file. Refused with 412 if there is another.
+    pub(crate) fn delete_version(&mut self, path: &str, etag: &str) -> Result<(), ClientError> {
+        self.delete_with(&format!("if={etag} "), path)
+    }
+
     /// Removes a directory with everything in it.
     pub fn delete_all(&mut self, path: &str) -> Result<(), ClientError> {
         self.delete_with("recursive=1 ", &as_dir(path))
@@ -110,10 +115,34 @@ impl Client {
         self.pair("COPY", if recursive { "recursive=1 " } else { "" }, old, new)
     }
 
+    /// Moves or copies a file to a free name. Unlike [`Self::rename`], it is tried again when the connection is lost: one
+    /// that was done by an earlier try is refused then, with 404 or 412.
+    pub(crate) fn move_to_free(&mut self, old: &str, new: &str) -> Result<(), ClientError> {
+        self.pair_to_free("RENAME", old, new)
+    }
+
+    /// As [`Self::move_to_free`], for a copy.
+    pub(crate) fn copy_to_free(&mut self, old: &str, new: &str) -> Result<(), ClientError> {
+        self.pair_to_free("COPY", old, new)
+    }
+
+    fn pair_to_free(&mut self, verb: &str, old: &str, new: &str) -> Result<(), ClientError> {
+        self.check(old)?;
+        self.check(new)?;
+        let line = format!("{verb} parents=1 {}{old}\t{new}\n", Replaced::Nothing);
+        self.attempt(old, &mut (), || true, |connection, _| connection.ask_patiently(&line)).map(drop)
+    }
+
+    /// Sets the modification time of a file, in seconds since 1970.
+    pub(crate) fn set_time(&mut self, path: &str, mtime: i64) -> Result<(), ClientError> {
+        self.check(path)?;
+        self.request(&format!("TIME mtime={mtime} {path}\n"), path).map(drop)
+    }
+
     fn pair(&mut self, verb: &str, option: &str, old: &str, new: &str) -> Result<(), ClientError> {
         self.check(old)?;
         self.check(new)?;
-        let condition = self.options.condition();
+        let condition = self.options.replaced();
         let line = format!("{verb} parents=1 {condition}{option}{old}\t{new}\n");
         self.once(|connection| connection.ask_patiently(&line)).map(drop).map_err(|kind| self.error(old, kind))
     }

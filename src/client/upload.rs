@@ -22,7 +22,8 @@ use crate::wire::range::decimal;
 struct Upload<'a> {
     path: &'a str,
     local: &'a Path,
-    condition: &'static str,
+    /// Options of the request, each with a blank after it.
+    condition: String,
     source: Source,
     record: UploadRecord,
     digest: PrefixDigest,
@@ -51,9 +52,10 @@ impl Client {
         &mut self,
         path: &str,
         local: &Path,
+        condition: String,
         progress: &mut dyn Progress,
     ) -> Result<Stored, ClientError> {
-        let opened = Upload::open(self, path, local);
+        let opened = Upload::open(self, path, local, condition);
         let mut upload = opened.map_err(|kind| self.error(path, kind))?;
         let mut retry = Retry::new();
         loop {
@@ -76,9 +78,8 @@ impl Client {
 }
 
 impl<'a> Upload<'a> {
-    fn open(client: &Client, path: &'a str, local: &'a Path) -> Result<Self, ErrorKind> {
-        let (file, source) = Source::open(local)?;
-        let metadata = file.metadata().map_err(|error| read_error(local, error))?;
+    fn open(client: &Client, path: &'a str, local: &'a Path, condition: String) -> Result<Self, ErrorKind> {
+        let (_, source) = Source::open(local)?;
         let state_dir = client.options.state_dir.as_deref();
         let opened = UploadRecord::open(state_dir, local, client.address(), path, &source);
         let (record, is_found) = opened.map_err(no_token)?;
@@ -87,14 +88,13 @@ impl<'a> Upload<'a> {
             false if source.len < client.options.resume_len_min => Stage::InOnePiece,
             false => Stage::Offering,
         };
-        let condition = client.options.conditions(&metadata);
         Ok(Self { path, local, condition, source, record, digest: PrefixDigest::new(), stage, kept: 0 })
     }
 
     /// One try, on one connection.
     fn send(&mut self, connection: &mut Connection, progress: &mut dyn Progress) -> Result<Stored, ErrorKind> {
         if matches!(self.stage, Stage::InOnePiece) {
-            return put::send_file(connection, self.path, self.local, self.condition, progress);
+            return put::send_file(connection, self.path, self.local, &self.condition, progress);
         }
         let (mut file, source) = Source::open(self.local)?;
         if source != self.source {
@@ -180,13 +180,12 @@ impl<'a> Upload<'a> {
             progress.position(at);
         })?;
         // A change that kept the length: earlier bytes may be of another version.
-        if !file.metadata().is_ok_and(|metadata| Source::of(&metadata) == self.source) {
+        if !self.source.is_of(file) {
             return Err(ErrorKind::SourceChanged);
         }
         let value = self.digest.value();
-        connection.push(put::trailer(&value).as_bytes())?;
         self.stage = Stage::Sent(value);
-        put::stored(connection.finish())
+        put::confirm(connection, &value)
     }
 
     /// True if the next try is another way to send the file, which need not wait.

@@ -50,6 +50,11 @@ impl Source {
         Self { len: metadata.len(), mtime }
     }
 
+    /// True if the open file still is of this version.
+    pub(super) fn is_of(&self, file: &File) -> bool {
+        file.metadata().is_ok_and(|metadata| Self::of(&metadata) == *self)
+    }
+
     /// Seconds since 1970; negative before.
     pub(super) fn mtime_seconds(&self) -> i64 {
         // No more than the seconds of `Metadata`.

@@ -54,6 +54,8 @@ mod settings;
 mod sign;
 #[cfg(feature = "client")]
 mod stat;
+#[cfg(feature = "client")]
+mod sync;
 mod usage;
 #[cfg(feature = "client")]
 mod worker;
@@ -105,6 +107,8 @@ static COMMANDS: &[Command] = &[
     command!(put::USAGE, |words| args::parse(&put::USAGE, words, put::run)),
     #[cfg(feature = "client")]
     command!(get::USAGE, |words| args::parse(&get::USAGE, words, get::run)),
+    #[cfg(feature = "client")]
+    command!(sync::USAGE, |words| args::parse(&sync::USAGE, words, sync::run)),
     #[cfg(feature = "client")]
     command!(ls::USAGE, |words| args::parse(&ls::USAGE, words, ls::run)),
     #[cfg(feature = "client")]

@@ -18,4 +18,5 @@ page!(legacy, "legacy.md");
 page!(line, "line.md");
 page!(memory, "memory.md");
 page!(operations, "operations.md");
+page!(sync, "sync.md");
 page!(webdav, "webdav.md");

@@ -4,6 +4,7 @@ mod config;
 mod process;
 mod sandbox;
 mod signals;
+mod sync;
 
 use std::fs;
 use std::io::Read as _;

@@ -1,0 +1,112 @@
+//! Changes of a directory on the server, each on the condition that what it replaces is what was listed.
+
+use super::sides::{CHANGED, Sides};
+use crate::cli::worker::Worker;
+use crate::client::sync::{Action, Change};
+use crate::client::{Client, ClientError, Equality, ErrorKind, Replaced, as_dir};
+
+/// How often a file that changes while it is read is sent again.
+const CHANGED_MAX: u32 = 5;
+
+/// The server is the destination.
+pub(super) struct Upload<'a> {
+    pub(super) sides: &'a Sides<'a>,
+}
+
+impl Upload<'_> {
+    pub(super) fn apply(&self, worker: &mut Worker<'_>, change: &Change) {
+        let (address, path) = (&self.sides.remote.address, self.sides.remote_path(&change.path));
+        let result = match change.action {
+            Action::Send => return self.send(worker, change),
+            Action::Copy | Action::Rename => return self.relocate(worker, change),
+            Action::MakeDir => worker.try_on(address, |client| client.make_dir(&path).map(drop)),
+            Action::SetTime => worker.try_on(address, |client| client.set_time(&path, change.mtime)),
+            Action::Delete => worker.try_on(address, |client| client.delete_version(&path, &change.version)),
+            Action::RemoveDir => worker.try_on(address, |client| client.delete(&as_dir(&path))),
+        };
+        let is_removal = matches!(change.action, Action::Delete | Action::RemoveDir);
+        let result = result.map(|result| match result {
+            Err(error) if is_removal && error.kind.code() == Some(404) => Ok(()),
+            result => result,
+        });
+        self.ended(worker, change, result);
+    }
+
+    /// Counts what became of a change.
+    fn ended(&self, worker: &Worker<'_>, change: &Change, result: Option<Result<(), ClientError>>) {
+        match result {
+            Some(Ok(())) => worker.run.reporter.done(),
+            Some(Err(error)) if error.kind.code() == Some(412) => {
+                worker.run.reporter.failed_text(format!("{}: {CHANGED}", change.path));
+            }
+            Some(Err(error)) => worker.fail(&self.sides.remote.address, &error),
+            None => {}
+        }
+    }
+
+    fn send(&self, worker: &mut Worker<'_>, change: &Change) {
+        let (address, path) = (&self.sides.remote.address, self.sides.remote_path(&change.path));
+        let local = self.sides.local.join(&change.path);
+        // Of one that was not moved after all, nothing is replaced.
+        let has_new_name = change.version.is_empty() || change.action != Action::Send;
+        let replaced = if has_new_name { Replaced::Nothing } else { Replaced::Version(&change.version) };
+        let mut progress = worker.run.reporter.start(&change.path, change.size);
+        let result = worker.try_on(address, |client| {
+            let mut tries = 0;
+            loop {
+                match client.put_file_over(&path, &local, replaced, &mut progress) {
+                    Ok(_) => return Ok(()),
+                    Err(error) if matches!(error.kind, ErrorKind::SourceChanged) && tries < CHANGED_MAX => tries += 1,
+                    // An earlier try has stored it, and its reply was lost.
+                    Err(error) if error.kind.code() == Some(412) => {
+                        return match client.has_file(&path, &local, Equality::Digest)? {
+                            true => Ok(()),
+                            false => Err(error),
+                        };
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        });
+        self.ended(worker, change, result);
+    }
+
+    /// Moves or copies a file of the server, which must have the content that it had when it was listed; sends it if not.
+    fn relocate(&self, worker: &mut Worker<'_>, change: &Change) {
+        let result = worker.try_on(&self.sides.remote.address, |client| self.relocated(client, change));
+        match result {
+            Some(Ok(false)) => self.send(worker, change),
+            other => self.ended(worker, change, other.map(|result| result.map(drop))),
+        }
+    }
+
+    fn relocated(&self, client: &mut Client, change: &Change) -> Result<bool, ClientError> {
+        let [from, to] = [&change.from, &change.path].map(|path| self.sides.remote_path(path));
+        let is_move = change.action == Action::Rename;
+        let done = if is_move { client.move_to_free(&from, &to) } else { client.copy_to_free(&from, &to) };
+        // 404, 409 and 412 are also what a try gets after another one whose reply was lost.
+        let is_done = match done {
+            Ok(()) => true,
+            Err(error) if matches!(error.kind.code(), Some(404 | 409 | 412)) => false,
+            Err(error) => return Err(error),
+        };
+        let entry = match client.stat_with(&to, true) {
+            Ok(entry) => entry,
+            Err(error) if error.kind.code() == Some(404) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        if !entry.dir && entry.size == change.size && entry.sha256.is_some() && entry.sha256 == change.sha256 {
+            if entry.mtime != change.mtime {
+                client.set_time(&to, change.mtime)?;
+            }
+            return Ok(true);
+        }
+        // It was changed after it was listed: all as it was.
+        if is_done && is_move {
+            client.move_to_free(&to, &from)?;
+        } else if is_done {
+            client.delete_version(&to, entry.etag.as_deref().unwrap_or_default())?;
+        }
+        Ok(false)
+    }
+}

@@ -10,10 +10,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::access::Rules;
 use crate::buffer::Chunk;
 use crate::command::{Answer, Copying, Put, Whole};
-use crate::config::Live;
 use crate::dav_locks::{DavLock, LockToken};
 use crate::error::StoreError;
 use crate::ids::{ClientAddress, ConnId, FileId, GroupId, ListenerId};
@@ -21,9 +19,8 @@ use crate::object::{Details, Key, Listing, Meta, Precondition, Stored};
 use crate::order::Order;
 use crate::upload::{DigestState, Inquiry, PartEnd, UploadId, UploadRef, UploadState};
 
-pub use crate::access::ClientCertificate;
-pub use crate::access::Permit;
 pub use crate::access::password::{Finding, PasswordCheck, Verdict, WorkMemory};
+pub use crate::access::{ClientCertificate, Permit, Rules};
 pub use crate::counters::{Counters, Health, Queued};
 
 /// One operation of the store. It owns its bytes, so it may outlive its connection.
@@ -365,10 +362,6 @@ pub enum KeyUse {
     Later,
 }
 
-/// The rules of an access file, on their way to the loop.
-#[derive(Debug)]
-pub struct NewRules(pub Arc<Rules>);
-
 /// What a signal or a handle requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
@@ -471,12 +464,12 @@ pub trait Platform {
     fn close_listeners(&mut self);
 
     /// The rules of the access file that was read again, if the loop does not have them yet.
-    fn take_rules(&mut self) -> Option<NewRules> {
+    fn take_rules(&mut self) -> Option<Arc<Rules>> {
         None
     }
 
     /// The limits that were read again, if the loop does not have them yet.
-    fn take_limits(&mut self) -> Option<Live> {
+    fn take_limits(&mut self) -> Option<crate::config::Live> {
         None
     }
 

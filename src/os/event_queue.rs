@@ -18,7 +18,7 @@ use crate::config::Live;
 use crate::counters::Counters;
 use crate::ids::{ConnId, ListenerId};
 use crate::os::{process, stderr, sys};
-use crate::platform::{Event, NewRules, Readable, Signal};
+use crate::platform::{Event, Readable, Rules, Signal};
 
 /// Events taken from the kernel at once.
 const EVENTS_MAX: usize = 1024;
@@ -34,7 +34,7 @@ pub struct Control {
     waker: Waker,
     requested: AtomicU8,
     /// Rules that the loop has not taken yet.
-    rules: Mutex<Option<NewRules>>,
+    rules: Mutex<Option<Arc<Rules>>>,
     /// The same of limits.
     #[cfg(feature = "config")]
     limits: Mutex<Option<Live>>,
@@ -57,7 +57,7 @@ impl Control {
     }
 
     /// Hands new rules to the loop, instead of those it has not taken yet.
-    pub fn replace_rules(&self, rules: NewRules) {
+    pub fn replace_rules(&self, rules: Arc<Rules>) {
         *self.rules.lock().unwrap_or_else(PoisonError::into_inner) = Some(rules);
         self.requested.fetch_or(RELOADED, Ordering::AcqRel);
         self.wake();
@@ -72,7 +72,7 @@ impl Control {
     }
 
     /// Those, once. Locked only now and then, and never for longer than it takes to store a pointer.
-    pub fn take_rules(&self) -> Option<NewRules> {
+    pub fn take_rules(&self) -> Option<Arc<Rules>> {
         self.rules.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
@@ -126,9 +126,9 @@ pub struct EventQueue {
     raw: Events,
     signals: Option<Signals>,
     has_received_signal: bool,
-    /// Standard error was a terminal at the start, and SIGHUP was not ignored.
+    /// Standard error was a terminal at the start, and SIGHUP was not ignored: that of its end drains the server.
     ends_with_terminal: bool,
-    /// What SIGHUP asks, while that terminal is open.
+    /// What any other SIGHUP asks.
     reload: Option<SyncSender<()>>,
     control: Arc<Control>,
 }
@@ -178,9 +178,10 @@ impl EventQueue {
         Ok(())
     }
 
-    /// SIGHUP asks this from now on.
-    pub fn reload_on_hangup(&mut self, reload: SyncSender<()>) {
+    /// SIGHUP asks this from now on; unless `always`, while the terminal is open.
+    pub fn reload_on_hangup(&mut self, reload: SyncSender<()>, always: bool) {
         self.reload = Some(reload);
+        self.ends_with_terminal &= !always;
     }
 
     /// Makes what signals are received through, which takes calls that a sandbox forbids.

@@ -4,7 +4,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use crate::config::Live;
-use crate::platform::{Event, NewRules, Platform, Store};
+use crate::platform::{Event, Platform, Store};
 use crate::reactor::bulk_queue::Next;
 use crate::reactor::env::Env;
 use crate::reactor::parts::{Ended, Lifecycle, Reactor};
@@ -140,7 +140,7 @@ impl<P: Platform> Reactor<P> {
                 if let Some(live) = self.platform.take_limits() {
                     self.set_limits(live);
                 }
-                if let Some(NewRules(rules)) = self.platform.take_rules() {
+                if let Some(rules) = self.platform.take_rules() {
                     self.env.access.replace_rules(rules);
                     self.env.pacing.renew(self.env.clock.now);
                     self.env.certificate = None; // only read again where the rules name certificates

@@ -12,7 +12,6 @@ use super::reload::{Apply, Reload};
 use crate::access::Rules;
 use crate::access::file::{self, FILE_LEN_MAX};
 use crate::os::process::random;
-use crate::platform::NewRules;
 
 /// Permission bits that the file may have: it helps to guess passwords.
 const MODE_MAX: u32 = 0o640;
@@ -60,7 +59,7 @@ impl Reload for AccessFile {
             if let [_, _, _] = *self.kept {
                 self.kept.remove(0);
             }
-            control.replace_rules(NewRules(rules));
+            control.replace_rules(rules);
             format!("read {} again", self.file.display())
         }))
     }

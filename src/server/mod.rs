@@ -30,7 +30,6 @@ use crate::os::event_queue::{Control, EventQueue};
 use crate::os::{net, process};
 use crate::reactor::{ListenerSetup, Reactor, Setup};
 use access_file::AccessFile;
-use plan::Plan;
 use platform::OsPlatform;
 use reload::Reloads;
 use sandbox::Confinement;
@@ -71,6 +70,15 @@ pub struct Builder {
     handles_signals: bool,
     pub(crate) congestion: Option<String>,
     pub(crate) confinement: Confinement,
+}
+
+/// What a server is made of.
+struct Plan {
+    listens: Vec<Listen>,
+    /// What each of them speaks.
+    speaks: Vec<Listening>,
+    access: Access,
+    ceiling: Ceiling,
 }
 
 impl Builder {
@@ -258,6 +266,7 @@ impl Builder {
         let control = Arc::clone(queue.control());
         let waker = Arc::clone(&control);
         let mut reloads = Reloads::new(Arc::clone(&control));
+        let is_configured = file.is_some();
         if let Some((file, reload)) = file {
             self.confinement.files.push(file);
             reloads.push(reload);
@@ -272,7 +281,7 @@ impl Builder {
         }
         let (reload, reader) = reloads.prepare().unzip();
         if let Some(reload) = &reload {
-            queue.reload_on_hangup(reload.clone());
+            queue.reload_on_hangup(reload.clone(), is_configured);
         }
         let settings = (&self.store, &self.limits.fixed);
         let (store, sandbox) = self.confinement.open_store(&self.root, settings, Arc::new(move || waker.wake()))?;

@@ -11,7 +11,7 @@ use super::limits;
 use super::listen::Listen;
 #[cfg(feature = "config")]
 use super::tls;
-use super::{Builder, DEFAULT_ADDRESS};
+use super::{Builder, DEFAULT_ADDRESS, Plan};
 use crate::access::Access;
 use crate::dialect::{Kind, Listening, OptionError};
 #[cfg(feature = "config")]
@@ -20,15 +20,6 @@ use crate::os::process;
 
 /// Most listeners of one server.
 const LISTENERS_MAX: usize = 64;
-
-/// What a server is made of.
-pub(super) struct Plan {
-    pub(super) listens: Vec<Listen>,
-    /// What each of them speaks.
-    pub(super) speaks: Vec<Listening>,
-    pub(super) access: Access,
-    pub(super) ceiling: Ceiling,
-}
 
 impl Builder {
     /// Checks everything that can be checked so far, and reads the access file.

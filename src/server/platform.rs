@@ -19,7 +19,7 @@ use crate::os::net::send::Sending;
 use crate::os::net::tls::{Acceptor, KeyWorker};
 use crate::os::net::{Listeners, TcpConnection};
 use crate::os::{process, sys};
-use crate::platform::{AcceptError, Event, KeyUse, NewRules, Platform, SendFile};
+use crate::platform::{AcceptError, Event, KeyUse, Platform, Rules, SendFile};
 use crate::store::DiskStore;
 
 /// How soon counters are published again that a reader kept from being published.
@@ -156,9 +156,9 @@ impl Platform for OsPlatform {
         &mut self.store
     }
 
-    fn take_rules(&mut self) -> Option<NewRules> {
+    fn take_rules(&mut self) -> Option<Arc<Rules>> {
         let rules = self.queue.control().take_rules()?;
-        self.store.set_quotas(&rules.0.quotas());
+        self.store.set_quotas(&rules.quotas());
         Some(rules)
     }
 

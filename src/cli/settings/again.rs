@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use super::super::flag::{Flag, Value};
 use super::super::serve_flags::{Args, USAGE};
+use super::effective::{Effective, combine, effective};
 use super::sources::Given;
-use super::{Effective, combine, effective};
 use crate::server::{Apply, Reload};
 
 pub(super) struct ReadAgain {

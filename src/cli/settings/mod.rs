@@ -2,6 +2,7 @@
 //! it. All three set the flags of one table; where each value comes from is kept.
 
 mod again;
+mod effective;
 mod sources;
 
 use std::env;
@@ -10,11 +11,12 @@ use std::path::PathBuf;
 
 use lexopt::Parser;
 
-use super::flag::Value;
 use super::serve_flags::{Args, USAGE};
 use super::usage::ParseError;
 use crate::server::{Builder, Reload, Server, ServerError};
 use again::ReadAgain;
+pub(super) use effective::Effective;
+use effective::{combine, effective};
 use sources::{Given, Mistake, Place, flag_named};
 
 /// How to serve.
@@ -26,17 +28,6 @@ pub(super) struct Settings {
     environment: Vec<Given>,
     command_line: Vec<Given>,
     warnings: Vec<String>,
-}
-
-/// One value in effect.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Effective {
-    /// The flag, without `--`.
-    pub(super) name: &'static str,
-    /// As it is written, `on` or `off` for a flag without a value, and `-` for none.
-    pub(super) value: String,
-    /// `FILE:LINE`, the name of a variable, `flag` or `default`.
-    pub(super) source: String,
 }
 
 impl Settings {
@@ -86,29 +77,6 @@ impl Settings {
     }
 }
 
-/// Every flag with its value, in the order of the table; one that is given several times has as many rows.
-fn effective(args: &Args, given: &[Given]) -> Vec<Effective> {
-    let mut args = args.clone();
-    let mut rows = Vec::new();
-    for flag in USAGE.all_flags() {
-        let (name, before) = (flag.syntax.long, rows.len());
-        for given in given.iter().filter(|given| given.flag.syntax.long == name) {
-            let value = match (&flag.value, &given.value) {
-                (Value::Switch(_), value) => if value.is_some() { "on" } else { "off" }.to_owned(),
-                (Value::Path(..) | Value::Text(..), Some(value)) => value.to_string_lossy().into_owned(),
-                _ => flag.shown(&mut args).unwrap_or_default(),
-            };
-            rows.push(Effective { name, value, source: given.place.to_string() });
-        }
-        if rows.len() == before {
-            let nothing = if matches!(flag.value, Value::Switch(_)) { "off" } else { "-" };
-            let value = flag.shown(&mut args).unwrap_or_else(|| nothing.to_owned());
-            rows.push(Effective { name, value, source: "default".to_owned() });
-        }
-    }
-    rows
-}
-
 /// The flags of a command line.
 fn typed(words: &mut Parser) -> Result<Vec<Given>, ParseError> {
     let (mut scratch, mut given) = (Args::default(), Vec::new());
@@ -124,34 +92,6 @@ fn typed(words: &mut Parser) -> Result<Vec<Given>, ParseError> {
         given.push(Given { flag, value: Some(dir), place: Place::CommandLine });
     }
     Ok(given)
-}
-
-/// Reads the file that is named, if one is, and puts all together: the arguments, and what they are made of.
-fn combine(environment: &[Given], command_line: &[Given]) -> Result<(Args, Vec<Given>), Mistake> {
-    let mut named = Args::default();
-    for given in [environment, command_line].concat().iter().filter(|given| given.flag.syntax.long == "config") {
-        given.set(&mut named)?;
-    }
-    let file = named.config.as_deref().map(sources::file).transpose()?.unwrap_or_default();
-    let layers = [&file, environment, command_line];
-    let mut effective = Vec::new();
-    for (nth, layer) in layers.iter().enumerate() {
-        let is_replaced = |given: &&Given| {
-            layers[nth + 1..].iter().any(|later| later.iter().any(|other| other.is_rival_of(given.flag)))
-        };
-        effective.extend(layer.iter().filter(|given| !is_replaced(given)).cloned());
-    }
-    let mut args = Args::default();
-    for given in &effective {
-        given.set(&mut args)?;
-    }
-    args.finish().map_err(|conflict| {
-        let is_part = |given: &&Given| conflict.flags.contains(&given.flag.syntax.long);
-        let mut parts = effective.iter().filter(is_part).map(|given| &given.place);
-        let place = parts.find(|place| **place != Place::CommandLine).cloned().unwrap_or(Place::CommandLine);
-        Mistake { place, why: conflict.why }
-    })?;
-    Ok((args, effective))
 }
 
 /// A mistake as the command ends with it.

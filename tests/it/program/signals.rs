@@ -81,17 +81,42 @@ fn a_window_that_closes_ends_also_a_server_that_has_files_to_read_again() {
     let access = dir.path().join("access");
     fs::write(&access, "allow @ r /\n").expect("a file");
     fs::set_permissions(&access, fs::Permissions::from_mode(0o600)).expect("a mode");
-    let config = dir.path().join("config");
-    fs::write(&config, "max-size 1G\n").expect("a file");
-    for options in [["--access", &access.to_string_lossy()], ["--config", &config.to_string_lossy()]] {
-        let (terminal, window) = terminal();
-        let (mut program, _) = logging(&dir.path().join("served"), &options, terminal.into());
+    let options = ["--access", &access.to_string_lossy()];
+    let (terminal, window) = terminal();
+    let (mut program, _) = logging(&dir.path().join("served"), &options, terminal.into());
+    program.signal(Signal::HUP);
+    program.client().expect("PING", "OK 0");
+    drop(window);
+    program.signal(Signal::HUP);
+    assert_eq!(program.wait(), Some(0));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_hangup_never_drains_a_server_with_a_file_of_flags() {
+    process::can_be_sent(Signal::HUP.as_raw());
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let file = dir.path().join("conf");
+    fs::write(&file, "max-size 1K\n").expect("a file");
+    let (terminal, window) = terminal();
+    let options = ["--config", &file.to_string_lossy()];
+    let (program, _) = logging(&dir.path().join("served"), &options, terminal.into());
+    let mut client = program.client();
+    for len in [1_usize, 2] {
+        fs::write(&file, format!("max-size {len}\n")).expect("a file");
         program.signal(Signal::HUP);
-        program.client().expect("PING", "OK 0");
-        drop(window);
-        program.signal(Signal::HUP);
-        assert_eq!(program.wait(), Some(0));
+        wait_until("the file was read", || {
+            let [fits, is_too_long] = [len, len + 1].map(|len| client.try_put("/f", &b"xyz"[..len]));
+            fits.starts_with("OK ") && is_too_long.starts_with("ERR 413 ")
+        });
     }
+    drop(window);
+    fs::write(&file, "max-size 0\n").expect("a file");
+    program.signal(Signal::HUP);
+    wait_until("the file was read", || client.try_put("/f", b"x").starts_with("ERR 413 "));
+    program.client().expect("PING", "OK 0");
+    drop(client);
+    program.end();
 }
 
 #[test]

@@ -15,7 +15,7 @@ use filewharf::command::Whole;
 use filewharf::config::{Limits, Live};
 use filewharf::dialect::{Kind, Listening};
 use filewharf::ids::{ConnId, GroupId, ListenerId};
-use filewharf::platform::{Completion, Counters, Event, Health, NewRules, Op, Readable, Signal, Source};
+use filewharf::platform::{Completion, Counters, Event, Health, Op, Readable, Signal, Source};
 use filewharf::reactor::{Ended, ListenerSetup, Reactor, Setup};
 
 pub use crate::memory::STARTED_S;
@@ -72,7 +72,7 @@ struct Still {
     host: u8,
     events: Vec<Event>,
     /// Those that were read again.
-    rules: Option<NewRules>,
+    rules: Option<Arc<Rules>>,
     /// Operations have ended, and the server is not informed yet.
     holds_completions: bool,
     /// How many clients were refused for want of descriptors.
@@ -155,7 +155,7 @@ impl World for Still {
         self.sleep = timeout;
     }
 
-    fn take_rules(&mut self) -> Option<NewRules> {
+    fn take_rules(&mut self) -> Option<Arc<Rules>> {
         self.rules.take()
     }
 
@@ -488,7 +488,7 @@ impl Rig {
 
     /// The access file was read again.
     pub fn replace_rules(&mut self, rules: Rules) {
-        self.world().rules = Some(NewRules(Arc::new(rules)));
+        self.world().rules = Some(Arc::new(rules));
         self.world().events.push(Event::Reloaded);
         self.settle();
     }

@@ -18,10 +18,11 @@ pub mod platform;
 pub mod rng;
 pub mod trace;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use filewharf::ids::ConnId;
-use filewharf::platform::{Completion, Event, NewRules, Op};
+use filewharf::platform::{Completion, Event, Op, Rules};
 
 use disk::Disk;
 use faults::{Faults, Shape};
@@ -55,7 +56,7 @@ pub trait World {
     fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>);
 
     /// See [`Platform::take_rules`].
-    fn take_rules(&mut self) -> Option<NewRules> {
+    fn take_rules(&mut self) -> Option<Arc<Rules>> {
         None
     }
 

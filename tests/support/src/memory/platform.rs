@@ -4,11 +4,12 @@ use std::cell::RefCell;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use filewharf::access::ClientCertificate;
 use filewharf::ids::{ConnId, FileId, ListenerId};
-use filewharf::platform::{AcceptError, Counters, Event, NewRules, Platform, ReadNow, SendFile, Store, Stream};
+use filewharf::platform::{AcceptError, Counters, Event, Platform, ReadNow, Rules, SendFile, Store, Stream};
 
 use crate::memory::disk::MemStore;
 use crate::memory::net::LinkId;
@@ -120,7 +121,7 @@ impl<W: World> Platform for MemPlatform<W> {
         Ok((MemStream { world: Rc::clone(&self.world), link, resets: false }, address))
     }
 
-    fn take_rules(&mut self) -> Option<NewRules> {
+    fn take_rules(&mut self) -> Option<Arc<Rules>> {
         self.world.borrow_mut().take_rules()
     }
 

@@ -13,12 +13,21 @@ const QUEUE_LEN: usize = 4096;
 /// Runs `find`, which submits jobs, and `work` for each of them in one of `run.parallel` threads. A thread is started
 /// only when there is a job for it.
 pub(super) fn run<J: Send>(run: &Run, find: impl FnOnce(&mut dyn FnMut(J)), work: impl Fn(&mut Worker<'_>, J) + Sync) {
+    run_with_more(run, find, |worker, job, _| work(worker, job));
+}
+
+/// As [`run`]. `work` may take more jobs than one, as far as there are any at once.
+pub(super) fn run_with_more<J: Send>(
+    run: &Run,
+    find: impl FnOnce(&mut dyn FnMut(J)),
+    work: impl Fn(&mut Worker<'_>, J, &mut dyn FnMut() -> Option<J>) + Sync,
+) {
     let (sender, receiver) = sync_channel::<J>(QUEUE_LEN);
     let receiver = Mutex::new(receiver);
     thread::scope(|scope| {
         let (receiver, work) = (&receiver, &work);
         let mut threads = 0;
-        let mut file_name = Worker::new(run);
+        let mut alone = Worker::new(run);
         find(&mut |job| {
             if threads < run.parallel {
                 let builder = thread::Builder::new().name("transfer".to_owned());
@@ -27,7 +36,7 @@ pub(super) fn run<J: Send>(run: &Run, find: impl FnOnce(&mut dyn FnMut(J)), work
                 }
             }
             if threads == 0 {
-                work(&mut file_name, job); // no thread could be started, so this one does it
+                work(&mut alone, job, &mut || None); // no thread could be started, so this one does it
             } else {
                 sender.send(job).expect("the receiver outlives the threads");
             }
@@ -37,11 +46,20 @@ pub(super) fn run<J: Send>(run: &Run, find: impl FnOnce(&mut dyn FnMut(J)), work
 }
 
 /// Does jobs until there are no more.
-fn drain<J>(receiver: &Mutex<Receiver<J>>, worker: &mut Worker<'_>, work: impl Fn(&mut Worker<'_>, J)) {
+fn drain<J>(
+    receiver: &Mutex<Receiver<J>>,
+    worker: &mut Worker<'_>,
+    work: impl Fn(&mut Worker<'_>, J, &mut dyn FnMut() -> Option<J>),
+) {
+    // A thread that waits for a job has the lock: then there is none.
+    let mut more = || match receiver.try_lock() {
+        Ok(receiver) => receiver.try_recv().ok(),
+        Err(_) => None,
+    };
     loop {
         let job = receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
         match job {
-            Ok(job) => work(worker, job),
+            Ok(job) => work(worker, job, &mut more),
             Err(_) => return,
         }
     }

@@ -18,7 +18,9 @@ use super::remote_dir::{Known, RemoteDir};
 use super::reporter::Transfer;
 use super::usage::{Command, Usage};
 use super::worker::{Run, Worker};
-use crate::client::{Address, Client, ClientError, Equality, ErrorKind, as_dir};
+use crate::client::{
+    Address, Client, ClientError, Equality, ErrorKind, Options, Progress as _, SMALL_LEN_MAX, as_dir, is_stored,
+};
 use crate::wire::key;
 
 pub(super) static USAGE: Usage<Args> = Usage {
@@ -143,7 +145,7 @@ pub(super) fn run(args: &Args) -> Result<bool, UsageError> {
             None => {}
         }
     } else {
-        pool::run(
+        pool::run_with_more(
             &run,
             |submit| {
                 let (worker, ancestors) = (Worker::new(&run), Vec::new());
@@ -152,7 +154,7 @@ pub(super) fn run(args: &Args) -> Result<bool, UsageError> {
                     walk.argument(file, name, &dir);
                 }
             },
-            |worker, job| send(worker, &target.address, job),
+            |worker, job, more| send_several(worker, &target.address, job, more),
         );
     }
     Ok(run.reporter.finish())
@@ -281,6 +283,36 @@ impl Walk<'_> {
     fn failed(&self, local: &Path, why: impl std::fmt::Display) {
         self.worker.run.reporter.failed_text(format!("{}: {why}", local.display()));
     }
+}
+
+/// Sends a file, and more with it if they are small.
+fn send_several(worker: &mut Worker<'_>, address: &Address, first: Job, more: &mut dyn FnMut() -> Option<Job>) {
+    let run = worker.run;
+    let request = |options: &Options, job: &Job| match job {
+        _ if run.dry_run => None,
+        Job::File { local, path, size, known } => {
+            let is_compared = run.update.is_some() && !matches!(known, Known::Absent);
+            let is_small = *size <= SMALL_LEN_MAX && !is_compared;
+            if is_small { options.small_put(path, local, options.replaced()) } else { None }
+        }
+        Job::Dir { path } => {
+            key::absolute(&as_dir(path)).is_ok().then(|| format!("MKDIR parents=1 {}\n", as_dir(path)).into_bytes())
+        }
+    };
+    let mut done = |job: &Job, reply| match job {
+        Job::File { .. } if !is_stored(reply) => false,
+        Job::File { local, size, .. } => {
+            run.reporter.start(&local.to_string_lossy(), *size).position(*size);
+            run.reporter.done();
+            true
+        }
+        Job::Dir { .. } => {
+            run.reporter.done();
+            true
+        }
+    };
+    let left = worker.pipeline(address, first, more, &request, &mut done);
+    left.into_iter().for_each(|job| send(worker, address, job));
 }
 
 fn send(worker: &mut Worker<'_>, address: &Address, job: Job) {

@@ -257,10 +257,10 @@ impl Sides<'_> {
                     let mut worker = Worker::new(self.run);
                     printed.for_each(|change| target.apply(&mut worker, &change));
                 }
-                Some(target) => pool::run(
+                Some(target) => pool::run_with_more(
                     self.run,
                     |submit| printed.for_each(submit),
-                    |worker, change| target.apply(worker, &change),
+                    |worker, change, more| target.apply_several(worker, change, more),
                 ),
                 None => printed.by_ref().for_each(|_| reporter.done()),
             }
@@ -287,6 +287,14 @@ enum Target<'a> {
 }
 
 impl Target<'_> {
+    /// Makes a change, and perhaps more of them.
+    fn apply_several(&self, worker: &mut Worker<'_>, change: Change, more: &mut dyn FnMut() -> Option<Change>) {
+        match self {
+            Self::Upload(upload) => upload.apply_several(worker, change, more),
+            Self::Download(download) => download.apply(worker, &change),
+        }
+    }
+
     fn apply(&self, worker: &mut Worker<'_>, change: &Change) {
         match self {
             Self::Upload(upload) => upload.apply(worker, change),

@@ -11,7 +11,8 @@ use super::credentials;
 use super::filter::Filter;
 use super::interrupt;
 use super::reporter::{Reporter, Transfer};
-use crate::client::{Address, Client, ClientError, Equality, Options, RateLimit, Tls};
+use crate::client::{Address, Client, ClientError, Equality, Jobs, Options, RateLimit, Tls};
+use crate::wire::line::Reply;
 
 /// How long `put` and `get` try again once they have reached a server: unattended jobs outlast its restart.
 const RETRY_FOR_REACHED: Duration = Duration::from_secs(300);
@@ -171,6 +172,25 @@ impl<'a> Worker<'a> {
         Some(work(self.client.insert(client)))
     }
 
+    /// Sends small requests of a server, several under way. `request` makes one of a job, `done` takes the reply. Returns
+    /// the jobs that are to be done one by one: of those without a request, none is taken after the first.
+    pub(super) fn pipeline<J>(
+        &mut self,
+        address: &Address,
+        first: J,
+        more: &mut dyn FnMut() -> Option<J>,
+        request: &dyn Fn(&Options, &J) -> Option<Vec<u8>>,
+        done: &mut dyn FnMut(&J, Reply) -> bool,
+    ) -> Vec<J> {
+        // The first job of a connection goes alone: so failures to connect are those of one job.
+        let client = self.client.as_mut().filter(|client| client.address() == address && self.run.can_use(address));
+        let Some(client) = client else { return vec![first] };
+        let mut jobs = PoolJobs { options: &self.run.options, first: Some(first), aside: None, more, request, done };
+        let mut left = client.pipeline(&mut jobs);
+        left.extend(jobs.aside);
+        left
+    }
+
     /// The client that worked last.
     pub(super) fn client(&mut self) -> Option<&mut Client> {
         self.client.as_mut()
@@ -185,6 +205,39 @@ impl<'a> Worker<'a> {
         } else {
             self.run.reporter.skipped();
         }
+    }
+}
+
+/// The jobs of a pool as requests.
+struct PoolJobs<'a, J> {
+    options: &'a Options,
+    first: Option<J>,
+    /// The first job without a small request; none is taken after it.
+    aside: Option<J>,
+    more: &'a mut dyn FnMut() -> Option<J>,
+    request: &'a dyn Fn(&Options, &J) -> Option<Vec<u8>>,
+    done: &'a mut dyn FnMut(&J, Reply) -> bool,
+}
+
+impl<J> Jobs for PoolJobs<'_, J> {
+    type Job = J;
+
+    fn next(&mut self) -> Option<(J, Vec<u8>)> {
+        if self.aside.is_some() {
+            return None;
+        }
+        let job = self.first.take().or_else(|| (self.more)())?;
+        match (self.request)(self.options, &job) {
+            Some(bytes) => Some((job, bytes)),
+            None => {
+                self.aside = Some(job);
+                None
+            }
+        }
+    }
+
+    fn done(&mut self, job: &J, reply: Reply) -> bool {
+        (self.done)(job, reply)
     }
 }
 

@@ -99,6 +99,14 @@ impl Connection {
         self.stream.get_mut().send_all(line.as_bytes()).map_err(explain)
     }
 
+    /// Sends this number of requests, with their bodies.
+    pub(super) fn send_requests(&mut self, requests: &[u8], count: usize) -> Result<(), ErrorKind> {
+        self.pending_replies += u32::try_from(count).unwrap_or(u32::MAX);
+        self.stream.get_mut().send_all(requests).map_err(explain)?;
+        self.pay(requests.len());
+        Ok(())
+    }
+
     /// Begins a request with a body; it is sent together with the first bytes of the body.
     pub(super) fn begin(&mut self, line: &str) {
         self.pending_replies += 1;

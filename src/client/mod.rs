@@ -53,6 +53,7 @@ mod list;
 mod options;
 mod page;
 mod partial_file;
+mod pipeline;
 mod prefix_digest;
 mod put;
 mod rate_limit;
@@ -84,4 +85,12 @@ pub use rate_limit::RateLimit;
 pub use requests::Client;
 pub use tls::{Tls, TlsOptions};
 
-pub(crate) use {address::as_dir, error::printable, options::Replaced, page::PageOptions, partial_file::Target};
+pub(crate) use {
+    address::as_dir,
+    error::printable,
+    options::Replaced,
+    page::PageOptions,
+    partial_file::Target,
+    pipeline::Jobs,
+    put::{SMALL_LEN_MAX, is_stored},
+};

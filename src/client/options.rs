@@ -76,7 +76,7 @@ impl Default for Options {
 
 impl Options {
     /// What requests that give a name may replace.
-    pub(super) fn replaced(&self) -> Replaced<'static> {
+    pub(crate) fn replaced(&self) -> Replaced<'static> {
         if self.overwrite { Replaced::Anything } else { Replaced::Nothing }
     }
 

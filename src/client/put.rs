@@ -13,9 +13,10 @@ use sha2::{Digest as _, Sha256};
 
 use super::connection::Connection;
 use super::error::{ClientError, ErrorKind};
-use super::options::{Progress, Replaced};
+use super::options::{Options, Progress, Replaced};
 use super::requests::Client;
 use super::upload_record::Source;
+use crate::wire::key;
 use crate::wire::line::{self, Reply};
 
 /// Bytes read at once.
@@ -25,6 +26,9 @@ const REPLAY_BYTES: usize = 1 << 20;
 
 /// Smaller files are always sent in one piece.
 const RESUMED_LEN_MIN: u64 = 64 << 10;
+
+/// Files up to this length may be sent together with others.
+pub(crate) const SMALL_LEN_MAX: u64 = 16 << 10;
 
 /// What the server confirmed about an upload.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,6 +101,25 @@ impl Client {
     }
 }
 
+impl Options {
+    /// The whole request that uploads a small file, as [`Client::put_file_over`] would send it; `None` if it is not small or
+    /// cannot be read.
+    pub(crate) fn small_put(&self, path: &str, local: &Path, replaced: Replaced<'_>) -> Option<Vec<u8>> {
+        key::absolute(path).ok()?;
+        // A pipe would be opened for nothing.
+        let metadata = fs::metadata(local).ok().filter(|local| local.is_file() && local.len() <= SMALL_LEN_MAX)?;
+        let (mut file, source) = Source::open(local).ok()?;
+        let condition = self.conditions(&metadata, replaced);
+        let mut request = put_line(Some(source.len), &condition, Some(source.mtime_seconds()), path).into_bytes();
+        let begin = request.len();
+        file.by_ref().take(SMALL_LEN_MAX + 1).read_to_end(&mut request).ok()?;
+        let is_whole = (request.len() - begin) as u64 == source.len && source.is_of(&file);
+        let digest = Sha256::digest(&request[begin..]);
+        request.extend_from_slice(trailer(&digest).as_bytes());
+        is_whole.then_some(request)
+    }
+}
+
 /// What is announced of an upload.
 struct Body<'a> {
     path: &'a str,
@@ -132,9 +155,7 @@ fn send(
     reader: &mut dyn Read,
     progress: &mut dyn Progress,
 ) -> Result<[u8; 32], ErrorKind> {
-    let size = body.len.map_or_else(|| "*".to_owned(), |len| len.to_string());
-    let (mtime, condition) = (mtime_option(body.mtime), body.condition);
-    connection.begin(&format!("PUT {size} {condition}trailer=sha256{mtime} {}\n", body.path));
+    connection.begin(&put_line(body.len, body.condition, body.mtime, body.path));
     if let Some(len) = body.len {
         progress.total(len);
     }
@@ -153,7 +174,7 @@ fn send(
 
 /// Sends the digest of a body, and reads what the server confirms.
 pub(super) fn confirm(connection: &mut Connection, digest: &[u8; 32]) -> Result<Stored, ErrorKind> {
-    connection.push(format!("sha256={}\n", line::hex(digest)).as_bytes())?;
+    connection.push(trailer(digest).as_bytes())?;
     stored(connection.finish())
 }
 
@@ -203,8 +224,24 @@ pub(super) fn send_bytes(
     if at == span.end || in_chunks { Ok(()) } else { Err(ErrorKind::SourceChanged) }
 }
 
+/// The line of an upload in one piece.
+fn put_line(len: Option<u64>, condition: &str, mtime: Option<i64>, path: &str) -> String {
+    let (size, mtime) = (len.map_or_else(|| "*".to_owned(), |len| len.to_string()), mtime_option(mtime));
+    format!("PUT {size} {condition}trailer=sha256{mtime} {path}\n")
+}
+
+/// The line after a body.
+fn trailer(digest: &[u8]) -> String {
+    format!("sha256={}\n", line::hex(digest))
+}
+
 pub(super) fn mtime_option(mtime: Option<i64>) -> String {
     mtime.map_or_else(String::new, |mtime| format!(" mtime={mtime}"))
+}
+
+/// True for what the server confirms of a small file.
+pub(crate) fn is_stored(reply: Reply) -> bool {
+    stored(Ok(reply)).is_ok()
 }
 
 /// Reads what the server confirms.

@@ -3,7 +3,10 @@
 use super::sides::{CHANGED, Sides};
 use crate::cli::worker::Worker;
 use crate::client::sync::{Action, Change};
-use crate::client::{Client, ClientError, Equality, ErrorKind, Replaced, as_dir};
+use crate::client::{
+    Client, ClientError, Equality, ErrorKind, Options, Progress as _, Replaced, SMALL_LEN_MAX, as_dir, is_stored,
+};
+use crate::wire::key;
 
 /// How often a file that changes while it is read is sent again.
 const CHANGED_MAX: u32 = 5;
@@ -14,6 +17,43 @@ pub(super) struct Upload<'a> {
 }
 
 impl Upload<'_> {
+    /// Makes a change, and more with it if they are small.
+    pub(super) fn apply_several(
+        &self,
+        worker: &mut Worker<'_>,
+        first: Change,
+        more: &mut dyn FnMut() -> Option<Change>,
+    ) {
+        let run = worker.run;
+        let request = |options: &Options, change: &Change| self.request(options, change);
+        let mut done = |change: &Change, reply| {
+            let is_done = change.action != Action::Send || is_stored(reply);
+            if is_done && change.action == Action::Send {
+                run.reporter.start(&change.path, change.size).position(change.size);
+            }
+            if is_done {
+                run.reporter.done();
+            }
+            is_done
+        };
+        let left = worker.pipeline(&self.sides.remote.address, first, more, &request, &mut done);
+        left.iter().for_each(|change| self.apply(worker, change));
+    }
+
+    /// The request for a small change that one line answers.
+    fn request(&self, options: &Options, change: &Change) -> Option<Vec<u8>> {
+        let path = self.sides.remote_path(&change.path);
+        let line = match change.action {
+            Action::Send if change.size > SMALL_LEN_MAX => return None,
+            Action::Send => return options.small_put(&path, &self.sides.local.join(&change.path), replaced(change)),
+            Action::MakeDir => format!("MKDIR parents=1 {}\n", as_dir(&path)),
+            Action::SetTime => format!("TIME mtime={} {path}\n", change.mtime),
+            Action::Delete => format!("DELETE if={} {path}\n", change.version),
+            Action::RemoveDir | Action::Copy | Action::Rename => return None,
+        };
+        key::absolute(&path).is_ok().then(|| line.into_bytes())
+    }
+
     pub(super) fn apply(&self, worker: &mut Worker<'_>, change: &Change) {
         let (address, path) = (&self.sides.remote.address, self.sides.remote_path(&change.path));
         let result = match change.action {
@@ -47,9 +87,7 @@ impl Upload<'_> {
     fn send(&self, worker: &mut Worker<'_>, change: &Change) {
         let (address, path) = (&self.sides.remote.address, self.sides.remote_path(&change.path));
         let local = self.sides.local.join(&change.path);
-        // Of one that was not moved after all, nothing is replaced.
-        let has_new_name = change.version.is_empty() || change.action != Action::Send;
-        let replaced = if has_new_name { Replaced::Nothing } else { Replaced::Version(&change.version) };
+        let replaced = replaced(change);
         let mut progress = worker.run.reporter.start(&change.path, change.size);
         let result = worker.try_on(address, |client| {
             let mut tries = 0;
@@ -108,5 +146,13 @@ impl Upload<'_> {
             client.delete_version(&to, entry.etag.as_deref().unwrap_or_default())?;
         }
         Ok(false)
+    }
+}
+
+/// What a file of the server may replace. Of one that was not moved after all, nothing.
+fn replaced(change: &Change) -> Replaced<'_> {
+    match change.action {
+        Action::Send if !change.version.is_empty() => Replaced::Version(&change.version),
+        _ => Replaced::Nothing,
     }
 }

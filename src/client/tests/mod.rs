@@ -1,6 +1,7 @@
 //! The client against a server that misbehaves on order.
 
 mod download;
+mod pipeline;
 mod requests;
 mod resumed_upload;
 mod upload;

@@ -72,7 +72,9 @@ fn tree(root: &Path) -> BTreeMap<String, Option<Vec<u8>>> {
             let path = entry.expect("an entry").path();
             let metadata = fs::symlink_metadata(&path).expect("it is there");
             let name = path.strip_prefix(root).expect("below").to_string_lossy().into_owned();
-            if metadata.is_dir() && !name.ends_with(".filewharf") {
+            if name.contains(".filewharf.part") {
+                // Left by a kill.
+            } else if metadata.is_dir() && !name.ends_with(".filewharf") {
                 found.insert(name, None);
                 dirs.push(path);
             } else if metadata.is_file() {

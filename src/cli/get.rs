@@ -19,7 +19,10 @@ use super::pool;
 use super::reporter::Transfer;
 use super::usage::{Command, Usage};
 use super::worker::{Run, Worker};
-use crate::client::{Dir, Entry, Equality, ErrorKind, PageOptions, RemotePath, as_dir, printable};
+use crate::client::{
+    Answer, Dir, Entry, Equality, ErrorKind, Options, PageOptions, Progress as _, RemotePath, Target, as_dir,
+    keep_small, printable, small_get,
+};
 
 pub(super) static USAGE: Usage<Args> = Usage {
     command: Command {
@@ -158,7 +161,8 @@ pub(super) fn run(args: &Args) -> Result<bool, UsageError> {
         false => Destination::As(dest),
     };
     let mut walk = Walk { worker, recursive: args.recursive, deferred: Vec::new() };
-    pool::run(&run, |submit| remotes.iter().for_each(|remote| walk.argument(remote, &dest, submit)), download);
+    let find = |submit: &mut dyn FnMut(Job)| remotes.iter().for_each(|remote| walk.argument(remote, &dest, submit));
+    pool::run(&run, find, download_several);
     // Their names may be those of parts that were in use until now. The shorter comes first: its
     // own part may have the name of a longer.
     walk.deferred.sort_by_key(|job| job.local.to_string().len());
@@ -347,6 +351,34 @@ impl Walk<'_> {
     fn failed(&self, file: impl Display, why: impl Display) {
         self.worker.run.reporter.failed_text(format!("{file}: {why}"));
     }
+}
+
+/// Fetches a file, and more with it if they are small.
+fn download_several(worker: &mut Worker<'_>, first: Job, more: &mut dyn FnMut() -> Option<Job>) {
+    let run = worker.run;
+    let address = first.remote.address.clone();
+    // What is compared goes one by one; whether a file can be executed is not in the listing.
+    let is_plain = !run.dry_run && !run.keeps_perms() && run.update.is_none();
+    let request = |_: &Options, job: &Job| match (&job.local, &job.entry) {
+        (Local::Under { .. }, Some(entry)) if is_plain && job.remote.address == address => {
+            small_get(&job.remote.path, entry.size)
+        }
+        _ => None,
+    };
+    let mut done = |job: &Job, answer: Answer| {
+        let Local::Under { base, dir, name } = &job.local else { return false };
+        let Ok(dir) = base.make(dir) else { return false };
+        let target = Target { dir: &dir, name: OsStr::new(name), part_suffix: ".part", permits: &|| Ok(()) };
+        let is_kept = keep_small(&target, &answer, false, true);
+        if is_kept {
+            let size = job.entry.as_ref().map_or(0, |entry| entry.size);
+            run.reporter.start(&job.remote.path, size).position(answer.body.len() as u64);
+            run.reporter.done();
+        }
+        is_kept
+    };
+    let left = worker.pipeline(&address, first, more, &request, &mut done);
+    left.into_iter().for_each(|job| download(worker, job));
 }
 
 fn download(worker: &mut Worker<'_>, job: Job) {

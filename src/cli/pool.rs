@@ -10,14 +10,9 @@ use super::worker::{Run, Worker};
 /// Jobs that are queued at most; the totals that are shown are right for directories up to this size.
 const QUEUE_LEN: usize = 4096;
 
-/// Runs `find`, which submits jobs, and `work` for each of them in one of `run.parallel` threads. A thread is started
-/// only when there is a job for it.
-pub(super) fn run<J: Send>(run: &Run, find: impl FnOnce(&mut dyn FnMut(J)), work: impl Fn(&mut Worker<'_>, J) + Sync) {
-    run_with_more(run, find, |worker, job, _| work(worker, job));
-}
-
-/// As [`run`]. `work` may take more jobs than one, as far as there are any at once.
-pub(super) fn run_with_more<J: Send>(
+/// Runs `find`, which submits jobs, and `work` for each of them in one of `run.parallel` threads; `work` may take more than
+/// one, as far as there are any at once. A thread is started only when there is a job for it.
+pub(super) fn run<J: Send>(
     run: &Run,
     find: impl FnOnce(&mut dyn FnMut(J)),
     work: impl Fn(&mut Worker<'_>, J, &mut dyn FnMut() -> Option<J>) + Sync,

@@ -19,7 +19,8 @@ use super::reporter::Transfer;
 use super::usage::{Command, Usage};
 use super::worker::{Run, Worker};
 use crate::client::{
-    Address, Client, ClientError, Equality, ErrorKind, Options, Progress as _, SMALL_LEN_MAX, as_dir, is_stored,
+    Address, Client, ClientError, Equality, ErrorKind, Options, Progress as _, Request, SMALL_LEN_MAX, as_dir,
+    is_stored,
 };
 use crate::wire::key;
 
@@ -145,7 +146,7 @@ pub(super) fn run(args: &Args) -> Result<bool, UsageError> {
             None => {}
         }
     } else {
-        pool::run_with_more(
+        pool::run(
             &run,
             |submit| {
                 let (worker, ancestors) = (Worker::new(&run), Vec::new());
@@ -296,11 +297,12 @@ fn send_several(worker: &mut Worker<'_>, address: &Address, first: Job, more: &m
             if is_small { options.small_put(path, local, options.replaced()) } else { None }
         }
         Job::Dir { path } => {
-            key::absolute(&as_dir(path)).is_ok().then(|| format!("MKDIR parents=1 {}\n", as_dir(path)).into_bytes())
+            let line = format!("MKDIR parents=1 {}\n", as_dir(path));
+            key::absolute(&as_dir(path)).is_ok().then(|| Request::new(line.into_bytes()))
         }
     };
-    let mut done = |job: &Job, reply| match job {
-        Job::File { .. } if !is_stored(reply) => false,
+    let mut done = |job: &Job, answer| match job {
+        Job::File { .. } if !is_stored(answer) => false,
         Job::File { local, size, .. } => {
             run.reporter.start(&local.to_string_lossy(), *size).position(*size);
             run.reporter.done();

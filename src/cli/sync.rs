@@ -257,7 +257,7 @@ impl Sides<'_> {
                     let mut worker = Worker::new(self.run);
                     printed.for_each(|change| target.apply(&mut worker, &change));
                 }
-                Some(target) => pool::run_with_more(
+                Some(target) => pool::run(
                     self.run,
                     |submit| printed.for_each(submit),
                     |worker, change, more| target.apply_several(worker, change, more),
@@ -291,7 +291,7 @@ impl Target<'_> {
     fn apply_several(&self, worker: &mut Worker<'_>, change: Change, more: &mut dyn FnMut() -> Option<Change>) {
         match self {
             Self::Upload(upload) => upload.apply_several(worker, change, more),
-            Self::Download(download) => download.apply(worker, &change),
+            Self::Download(download) => download.apply_several(worker, change, more),
         }
     }
 

@@ -11,8 +11,7 @@ use super::credentials;
 use super::filter::Filter;
 use super::interrupt;
 use super::reporter::{Reporter, Transfer};
-use crate::client::{Address, Client, ClientError, Equality, Jobs, Options, RateLimit, Tls};
-use crate::wire::line::Reply;
+use crate::client::{Address, Answer, Client, ClientError, Equality, Jobs, Options, RateLimit, Request, Tls};
 
 /// How long `put` and `get` try again once they have reached a server: unattended jobs outlast its restart.
 const RETRY_FOR_REACHED: Duration = Duration::from_secs(300);
@@ -82,6 +81,11 @@ impl Run {
             _ => options.retry_for,
         };
         Ok(Self { options, retry_for_reached, parallel, reporter, update, dry_run, filter, servers: Mutex::default() })
+    }
+
+    /// True if execute bits are kept.
+    pub(super) fn keeps_perms(&self) -> bool {
+        self.options.permissions
     }
 
     /// True if what is there is left as it is.
@@ -179,8 +183,8 @@ impl<'a> Worker<'a> {
         address: &Address,
         first: J,
         more: &mut dyn FnMut() -> Option<J>,
-        request: &dyn Fn(&Options, &J) -> Option<Vec<u8>>,
-        done: &mut dyn FnMut(&J, Reply) -> bool,
+        request: &dyn Fn(&Options, &J) -> Option<Request>,
+        done: &mut dyn FnMut(&J, Answer) -> bool,
     ) -> Vec<J> {
         // The first job of a connection goes alone: so failures to connect are those of one job.
         let client = self.client.as_mut().filter(|client| client.address() == address && self.run.can_use(address));
@@ -215,20 +219,20 @@ struct PoolJobs<'a, J> {
     /// The first job without a small request; none is taken after it.
     aside: Option<J>,
     more: &'a mut dyn FnMut() -> Option<J>,
-    request: &'a dyn Fn(&Options, &J) -> Option<Vec<u8>>,
-    done: &'a mut dyn FnMut(&J, Reply) -> bool,
+    request: &'a dyn Fn(&Options, &J) -> Option<Request>,
+    done: &'a mut dyn FnMut(&J, Answer) -> bool,
 }
 
 impl<J> Jobs for PoolJobs<'_, J> {
     type Job = J;
 
-    fn next(&mut self) -> Option<(J, Vec<u8>)> {
+    fn next(&mut self) -> Option<(J, Request)> {
         if self.aside.is_some() {
             return None;
         }
         let job = self.first.take().or_else(|| (self.more)())?;
         match (self.request)(self.options, &job) {
-            Some(bytes) => Some((job, bytes)),
+            Some(request) => Some((job, request)),
             None => {
                 self.aside = Some(job);
                 None
@@ -236,8 +240,8 @@ impl<J> Jobs for PoolJobs<'_, J> {
         }
     }
 
-    fn done(&mut self, job: &J, reply: Reply) -> bool {
-        (self.done)(job, reply)
+    fn done(&mut self, job: &J, answer: Answer) -> bool {
+        (self.done)(job, answer)
     }
 }
 

@@ -5,10 +5,17 @@
 use std::cell::Cell;
 use std::io::Write;
 
+use sha2::{Digest as _, Sha256};
+
 use super::connection::Connection;
 use super::error::{ClientError, ErrorKind};
 use super::options::Progress;
+use super::partial_file::{PartialFile, Target};
+use super::pipeline::{Answer, Request};
+use super::put::SMALL_LEN_MAX;
 use super::requests::Client;
+use super::sink::Sink as _;
+use crate::wire::key;
 use crate::wire::line::{self, Reply};
 use crate::wire::range::{decimal, signed_decimal};
 
@@ -69,6 +76,29 @@ impl Client {
             },
         )
     }
+}
+
+/// The request for a small file of this length; `None` if it is not small.
+pub(crate) fn small_get(path: &str, len: u64) -> Option<Request> {
+    if len > SMALL_LEN_MAX || key::absolute(path).is_err() {
+        return None;
+    }
+    Some(Request { bytes: request(path, None, None, true).into_bytes(), body: Some(len) })
+}
+
+/// Gives the answer its name on this machine; false if that fails, or if it is not the whole file.
+pub(crate) fn keep_small(target: &Target<'_>, answer: &Answer, executable: bool, overwrite: bool) -> bool {
+    let digest = Sha256::digest(&answer.body).into();
+    let is_whole = |got: &Download| got.size == got.total && got.sha256.is_none_or(|stored| stored == digest);
+    let Some(got) = parse(&answer.reply).filter(is_whole) else { return false };
+    let kept = PartialFile::open(target, &mut ()).and_then(|mut part| {
+        part.begin(&got.etag, got.total)?;
+        part.write(&answer.body)?;
+        part.verify(&digest)?;
+        (target.permits)().map_err(|error| ErrorKind::local("write", target.dir.path_of(target.name), error))?;
+        part.finish(got.mtime, executable, overwrite)
+    });
+    kept.is_ok()
 }
 
 /// The request line.

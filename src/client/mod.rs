@@ -88,9 +88,10 @@ pub use tls::{Tls, TlsOptions};
 pub(crate) use {
     address::as_dir,
     error::printable,
+    get::{keep_small, small_get},
     options::Replaced,
     page::PageOptions,
     partial_file::Target,
-    pipeline::Jobs,
+    pipeline::{Answer, Jobs, Request},
     put::{SMALL_LEN_MAX, is_stored},
 };

@@ -13,19 +13,47 @@ const REQUESTS_MAX: usize = 32;
 /// Bytes under way, beyond which no other request is sent.
 const BYTES_MAX: usize = 64 << 10;
 
-/// A request as it is sent, with its body. One line answers it.
+/// A small request.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Request {
+    /// As it is sent, with its body.
+    pub(crate) bytes: Vec<u8>,
+    /// How long the body of the reply is expected to be, which a digest follows; `None` for a reply of one line.
+    pub(crate) body: Option<u64>,
+}
+
+impl Request {
+    /// Without a body in the reply.
+    pub(crate) fn new(bytes: Vec<u8>) -> Self {
+        Self { bytes, body: None }
+    }
+
+    fn cost(&self) -> usize {
+        self.bytes.len().max(usize::try_from(self.body.unwrap_or(0)).unwrap_or(usize::MAX))
+    }
+}
+
+/// What the server has answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) reply: Reply,
+    /// Verified; empty for a reply of one line.
+    pub(crate) body: Vec<u8>,
+}
+
+/// A request that is not answered.
 struct Prepared<J> {
     job: J,
-    bytes: Vec<u8>,
+    request: Request,
 }
 
 /// Gives requests, and takes their replies.
 pub(crate) trait Jobs {
     type Job;
     /// The next job with its request, if there is one at once.
-    fn next(&mut self) -> Option<(Self::Job, Vec<u8>)>;
-    /// The server has done it; false if the reply is not one to such a request.
-    fn done(&mut self, job: &Self::Job, reply: Reply) -> bool;
+    fn next(&mut self) -> Option<(Self::Job, Request)>;
+    /// The server has done it; false if that is not enough.
+    fn done(&mut self, job: &Self::Job, answer: Answer) -> bool;
 }
 
 /// The requests of one run of the pipeline.
@@ -63,19 +91,20 @@ impl<S: Jobs> Pipeline<'_, S> {
             self.fill();
             let unsent = self.pending.len() - sent;
             if unsent > 0 {
-                let bytes: Vec<u8> = self.pending.iter().skip(sent).flat_map(|it| it.bytes.iter().copied()).collect();
+                let bytes: Vec<u8> =
+                    self.pending.iter().skip(sent).flat_map(|it| it.request.bytes.iter().copied()).collect();
                 connection.send_requests(&bytes, unsent)?;
                 sent += unsent;
             }
             let Some(first) = self.pending.front() else { return Ok(()) };
-            let reply = match connection.reply() {
-                Ok(reply) => Some(reply),
+            let answer = match answer(connection, first.request.body) {
+                Ok(answer) => Some(answer),
                 Err(ErrorKind::Refused { .. }) => None,
                 Err(kind) => return Err(kind),
             };
-            let is_done = reply.is_some_and(|reply| self.jobs.done(&first.job, reply));
-            if let Some(Prepared { job, bytes }) = self.pending.pop_front() {
-                self.bytes -= bytes.len();
+            let is_done = answer.is_some_and(|answer| self.jobs.done(&first.job, answer));
+            if let Some(Prepared { job, request }) = self.pending.pop_front() {
+                self.bytes -= request.cost();
                 sent -= 1;
                 *acknowledged += 1;
                 if !is_done {
@@ -88,9 +117,23 @@ impl<S: Jobs> Pipeline<'_, S> {
     /// Takes more requests, within the limits.
     fn fill(&mut self) {
         while self.pending.len() < REQUESTS_MAX && self.bytes < BYTES_MAX {
-            let Some((job, bytes)) = self.jobs.next() else { return };
-            self.bytes += bytes.len();
-            self.pending.push_back(Prepared { job, bytes });
+            let Some((job, request)) = self.jobs.next() else { return };
+            self.bytes += request.cost();
+            self.pending.push_back(Prepared { job, request });
         }
     }
+}
+
+/// Reads the answer to the first request. A body that is longer than expected is not read.
+fn answer(connection: &mut Connection, expected: Option<u64>) -> Result<Answer, ErrorKind> {
+    let (reply, mut body) = (connection.reply()?, Vec::new());
+    let Some(expected) = expected else { return Ok(Answer { reply, body }) };
+    match reply {
+        Reply::Ok { size, .. } if size <= expected => connection.checked_body(size, |piece| {
+            body.extend_from_slice(piece);
+            Ok(())
+        })?,
+        _ => return Err(ErrorKind::Protocol("the file has become longer".to_owned())),
+    };
+    Ok(Answer { reply, body })
 }

@@ -14,6 +14,7 @@ use sha2::{Digest as _, Sha256};
 use super::connection::Connection;
 use super::error::{ClientError, ErrorKind};
 use super::options::{Options, Progress, Replaced};
+use super::pipeline::{Answer, Request};
 use super::requests::Client;
 use super::upload_record::Source;
 use crate::wire::key;
@@ -104,7 +105,7 @@ impl Client {
 impl Options {
     /// The whole request that uploads a small file, as [`Client::put_file_over`] would send it; `None` if it is not small or
     /// cannot be read.
-    pub(crate) fn small_put(&self, path: &str, local: &Path, replaced: Replaced<'_>) -> Option<Vec<u8>> {
+    pub(crate) fn small_put(&self, path: &str, local: &Path, replaced: Replaced<'_>) -> Option<Request> {
         key::absolute(path).ok()?;
         // A pipe would be opened for nothing.
         let metadata = fs::metadata(local).ok().filter(|local| local.is_file() && local.len() <= SMALL_LEN_MAX)?;
@@ -116,7 +117,7 @@ impl Options {
         let is_whole = (request.len() - begin) as u64 == source.len && source.is_of(&file);
         let digest = Sha256::digest(&request[begin..]);
         request.extend_from_slice(trailer(&digest).as_bytes());
-        is_whole.then_some(request)
+        is_whole.then(|| Request::new(request))
     }
 }
 
@@ -240,8 +241,8 @@ pub(super) fn mtime_option(mtime: Option<i64>) -> String {
 }
 
 /// True for what the server confirms of a small file.
-pub(crate) fn is_stored(reply: Reply) -> bool {
-    stored(Ok(reply)).is_ok()
+pub(crate) fn is_stored(answer: Answer) -> bool {
+    stored(Ok(answer.reply)).is_ok()
 }
 
 /// Reads what the server confirms.

@@ -8,7 +8,7 @@ use super::listing::{open_in, split};
 use super::sides::{CHANGED, PART_SUFFIX, Sides};
 use crate::cli::worker::Worker;
 use crate::client::sync::{Action, Change, version_in};
-use crate::client::{Dir, Target};
+use crate::client::{Answer, Dir, Options, Progress as _, Target, keep_small, small_get};
 
 /// A directory of this machine is the destination.
 pub(super) struct Download<'a> {
@@ -17,6 +17,34 @@ pub(super) struct Download<'a> {
 }
 
 impl Download<'_> {
+    /// Makes a change, and more with it if they are small.
+    pub(super) fn apply_several(
+        &self,
+        worker: &mut Worker<'_>,
+        first: Change,
+        more: &mut dyn FnMut() -> Option<Change>,
+    ) {
+        let run = worker.run;
+        let request = |_: &Options, change: &Change| match change.action {
+            Action::Send => small_get(&self.sides.remote_path(&change.path), change.size),
+            _ => None,
+        };
+        let mut done = |change: &Change, answer: Answer| {
+            let (parent, name) = split(&change.path);
+            let Ok(dir) = self.dir.make(parent) else { return false };
+            let permits = || permits(&dir, OsStr::new(name), change);
+            let target = Target { dir: &dir, name: OsStr::new(name), part_suffix: PART_SUFFIX, permits: &permits };
+            let is_kept = keep_small(&target, &answer, change.executable, true);
+            if is_kept {
+                run.reporter.start(&change.path, change.size).position(answer.body.len() as u64);
+                run.reporter.done();
+            }
+            is_kept
+        };
+        let left = worker.pipeline(&self.sides.remote.address, first, more, &request, &mut done);
+        left.iter().for_each(|change| self.apply(worker, change));
+    }
+
     pub(super) fn apply(&self, worker: &mut Worker<'_>, change: &Change) {
         let (parent, name) = split(&change.path);
         let name = OsStr::new(name);
@@ -62,9 +90,7 @@ impl Download<'_> {
             Ok(dir) => dir,
             Err(error) => return self.failed(change, &error),
         };
-        // Of one that was not moved after all, the version is that of the file that has the content.
-        let replaced = if change.action == Action::Send { change.version.as_str() } else { "" };
-        let permits = || if version_in(&dir, name)? == replaced { Ok(()) } else { Err(changed()) };
+        let permits = || permits(&dir, name, change);
         if let Err(error) = permits() {
             return self.failed(change, &error);
         }
@@ -95,6 +121,13 @@ impl Download<'_> {
         let time = time.ok_or(io::ErrorKind::InvalidInput)?;
         open_in(&self.dir, &change.path)?.set_modified(time)
     }
+}
+
+/// An error if what is there may not be replaced.
+fn permits(dir: &Dir, name: &OsStr, change: &Change) -> io::Result<()> {
+    // Of one that was not moved after all, the version is that of the file that has the content.
+    let replaced = if change.action == Action::Send { change.version.as_str() } else { "" };
+    if version_in(dir, name)? == replaced { Ok(()) } else { Err(changed()) }
 }
 
 fn changed() -> io::Error {

@@ -4,7 +4,8 @@ use super::sides::{CHANGED, Sides};
 use crate::cli::worker::Worker;
 use crate::client::sync::{Action, Change};
 use crate::client::{
-    Client, ClientError, Equality, ErrorKind, Options, Progress as _, Replaced, SMALL_LEN_MAX, as_dir, is_stored,
+    Client, ClientError, Equality, ErrorKind, Options, Progress as _, Replaced, Request, SMALL_LEN_MAX, as_dir,
+    is_stored,
 };
 use crate::wire::key;
 
@@ -26,8 +27,8 @@ impl Upload<'_> {
     ) {
         let run = worker.run;
         let request = |options: &Options, change: &Change| self.request(options, change);
-        let mut done = |change: &Change, reply| {
-            let is_done = change.action != Action::Send || is_stored(reply);
+        let mut done = |change: &Change, answer| {
+            let is_done = change.action != Action::Send || is_stored(answer);
             if is_done && change.action == Action::Send {
                 run.reporter.start(&change.path, change.size).position(change.size);
             }
@@ -41,7 +42,7 @@ impl Upload<'_> {
     }
 
     /// The request for a small change that one line answers.
-    fn request(&self, options: &Options, change: &Change) -> Option<Vec<u8>> {
+    fn request(&self, options: &Options, change: &Change) -> Option<Request> {
         let path = self.sides.remote_path(&change.path);
         let line = match change.action {
             Action::Send if change.size > SMALL_LEN_MAX => return None,
@@ -51,7 +52,7 @@ impl Upload<'_> {
             Action::Delete => format!("DELETE if={} {path}\n", change.version),
             Action::RemoveDir | Action::Copy | Action::Rename => return None,
         };
-        key::absolute(&path).is_ok().then(|| line.into_bytes())
+        key::absolute(&path).is_ok().then(|| Request::new(line.into_bytes()))
     }
 
     pub(super) fn apply(&self, worker: &mut Worker<'_>, change: &Change) {

@@ -5,11 +5,10 @@ use std::fs;
 
 use super::*;
 use crate::client::options::Replaced;
-use crate::wire::line::Reply;
 
 /// Uploads of small files, by their numbers.
 struct Uploads {
-    waiting: VecDeque<(u32, Vec<u8>)>,
+    waiting: VecDeque<(u32, Request)>,
     done: Vec<u32>,
     under_way_max: usize,
 }
@@ -29,15 +28,15 @@ impl Uploads {
 impl Jobs for Uploads {
     type Job = u32;
 
-    fn next(&mut self) -> Option<(u32, Vec<u8>)> {
+    fn next(&mut self) -> Option<(u32, Request)> {
         let next = self.waiting.pop_front()?;
         self.under_way_max = self.under_way_max.max(next.0 as usize + 1 - self.done.len());
         Some(next)
     }
 
-    fn done(&mut self, job: &u32, reply: Reply) -> bool {
+    fn done(&mut self, job: &u32, answer: Answer) -> bool {
         self.done.push(*job);
-        is_stored(reply)
+        is_stored(answer)
     }
 }
 
@@ -103,7 +102,9 @@ fn a_file_that_is_not_small_or_no_file_has_no_such_request() {
     let local = dir.path().join("f");
     fs::write(&local, noise(SMALL_LEN_MAX as usize)).expect("written");
     assert!(
-        options.small_put("/f", &local, Replaced::Nothing).is_some_and(|it| it.starts_with(b"PUT 16384 if=absent "))
+        options
+            .small_put("/f", &local, Replaced::Nothing)
+            .is_some_and(|it| it.bytes.starts_with(b"PUT 16384 if=absent "))
     );
     assert_eq!(options.small_put("/a\nb", &local, Replaced::Nothing), None);
     fs::write(&local, noise(SMALL_LEN_MAX as usize + 1)).expect("written");

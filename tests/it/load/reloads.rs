@@ -26,8 +26,8 @@ const WARM: usize = 1000;
 const IDLE: usize = 200;
 const BUSY: usize = 32;
 const LEN: u64 = 20_000;
-/// What the figure may differ by: hot files and the buckets of clients come and go. Less than 200 bytes for each reload.
-const GROWTH_KIB_MAX: u64 = 384;
+/// What the figure may differ by: hot files and the buckets of clients come and go. 256 bytes for each reload.
+const GROWTH_KIB_MAX: u64 = 512;
 
 /// What the server reads again.
 struct Files {
@@ -146,8 +146,8 @@ fn thousands_of_reloads_lose_no_connection_and_take_neither_memory_nor_descripto
     println!("reloads: {RELOADS}; transfers, new connections, those with TLS: {done:?}; idle: {IDLE}");
     let (first, last) = (figures[0], figures[figures.len() - 1]);
     assert!(last.0 <= first.0 + GROWTH_KIB_MAX, "{figures:?}");
-    // Besides the idle and the busy there is at most one connection of each of the others, and one that has ended.
-    assert!(last.1.abs_diff(first.1) <= 6, "{figures:?}");
+    // Each of the busy may have a file open, or none.
+    assert!(last.1.abs_diff(first.1) <= BUSY, "{figures:?}");
     drop((idle, log));
     program.end();
 }

@@ -50,6 +50,8 @@ mod serve_flags;
 #[cfg(feature = "serve")]
 #[cfg_attr(not(feature = "config"), path = "settings/absent.rs")]
 mod settings;
+#[cfg(feature = "share")]
+mod share;
 #[cfg(feature = "serve")]
 mod sign;
 #[cfg(feature = "client")]
@@ -57,6 +59,8 @@ mod stat;
 #[cfg(feature = "client")]
 mod sync;
 mod usage;
+#[cfg(feature = "share")]
+mod welcome;
 #[cfg(feature = "client")]
 mod worker;
 
@@ -97,6 +101,8 @@ macro_rules! command {
 static COMMANDS: &[Command] = &[
     #[cfg(feature = "serve")]
     command!(serve_flags::USAGE, serve::parse),
+    #[cfg(feature = "share")]
+    command!(share::USAGE, share::parse),
     #[cfg(feature = "serve")]
     command!(check::USAGE, check::parse),
     #[cfg(feature = "serve")]

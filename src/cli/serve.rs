@@ -1,56 +1,93 @@
 //! `filewharf serve`: builds a server from the arguments, announces its addresses and runs it.
 
+use std::error::Error;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 
 use lexopt::Parser;
+use log::LevelFilter;
 
 use super::secret;
 use super::serve_flags::Args;
 use super::settings::Settings;
 use super::usage::{Action, ParseError};
+#[cfg(feature = "share")]
+use super::welcome::Welcome;
 use crate::dialect::{Kind, Secret};
-use crate::os::log::{install, write_last_line};
+use crate::os::log::{install, write_now};
 use crate::platform::Health;
 use crate::reactor::Ended;
-use crate::server::{Builder, DEFAULT_ADDRESS, Handle, Listen};
+use crate::server::{Builder, DEFAULT_ADDRESS, Handle, Listen, Server};
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
 
 pub(super) fn parse(words: &mut Parser) -> Result<Action, ParseError> {
     let settings = Settings::parse(words)?;
     Ok(Box::new(move || run(&settings)))
 }
 
-/// Runs the server until it has drained. A failure if a request was cut off or an acknowledged change may be lost.
 fn run(settings: &Settings) -> ExitCode {
-    let ended = serve(settings);
+    let args = &settings.args;
+    #[cfg(feature = "share")]
+    let welcome = Welcome::prepare();
+    let build = || {
+        for warning in settings.warnings() {
+            log::warn!("{warning}");
+        }
+        builder(args).and_then(|builder| Ok(settings.build(builder)?))
+    };
+    let begin = |server: &Server| {
+        begin(args, server)?;
+        #[cfg(feature = "share")]
+        welcome.print(args, &listens(args), &server.handle());
+        Ok(())
+    };
+    run_to_end(args.max_level(), &build, &begin)
+}
+
+/// Runs a server until it has drained, with a log of this level; `begin` is called before it accepts. A failure if a request
+/// was cut off or an acknowledged change may be lost.
+pub(super) fn run_to_end(
+    level: LevelFilter,
+    build: &dyn Fn() -> Outcome<Server>,
+    begin: &dyn Fn(&Server) -> Outcome<()>,
+) -> ExitCode {
+    let ended = serve(level, build, begin);
     log::logger().flush();
     match ended {
         Ok(Ended { cut_off: 0, health: Health::Good | Health::ReadOnly | Health::Failing | Health::Gone }) => {
             ExitCode::SUCCESS
         }
         Ok(Ended { cut_off, health }) => {
-            write_last_line(&format!("filewharf: ended with {cut_off} requests cut off, the store is {health:?}"));
+            write_now(&format!("filewharf: ended with {cut_off} requests cut off, the store is {health:?}"));
             ExitCode::FAILURE
         }
         Err(error) => {
-            write_last_line(&format!("filewharf: {error}"));
+            write_now(&format!("filewharf: {error}"));
             ExitCode::FAILURE
         }
     }
 }
 
-fn serve(settings: &Settings) -> Result<Ended, Box<dyn std::error::Error>> {
-    let args = &settings.args;
-    let writer = install(args.max_level())?;
-    for warning in settings.warnings() {
-        log::warn!("{warning}");
-    }
-    let server = builder(args).and_then(|builder| Ok(settings.build(builder)?));
+fn serve(
+    level: LevelFilter,
+    build: &dyn Fn() -> Outcome<Server>,
+    begin: &dyn Fn(&Server) -> Outcome<()>,
+) -> Outcome<Ended> {
+    let writer = install(level)?;
+    let server = build();
     // Threads take over the sandbox of the one that starts them.
     writer.start()?;
     let server = server?;
+    begin(&server)?;
+    let ended = server.run()?;
+    log::info!("ended");
+    Ok(ended)
+}
+
+fn begin(args: &Args, server: &Server) -> Outcome<()> {
     let handle = server.handle();
     log::info!("serving {}", args.builder.root.display());
     log::info!("memory: {}", server.ceiling());
@@ -59,13 +96,10 @@ fn serve(settings: &Settings) -> Result<Ended, Box<dyn std::error::Error>> {
     for port in ports_without_ipv4(handle.addresses()) {
         log::info!("[::]:{port} is reached over IPv6 only: for IPv4 too, add --listen 0.0.0.0:{port}");
     }
-    announce(&handle)?;
-    let ended = server.run()?;
-    log::info!("ended");
-    Ok(ended)
+    Ok(announce(&handle)?)
 }
 
-pub(super) fn builder(args: &Args) -> Result<Builder, Box<dyn std::error::Error>> {
+pub(super) fn builder(args: &Args) -> Outcome<Builder> {
     let mut builder = listens(args).into_iter().fold(args.builder.clone(), Builder::listen_at);
     if let Some(file) = &args.token_file {
         builder = builder.secret(read_secret(file)?);
@@ -121,7 +155,7 @@ fn warn_if_exposed(args: &Args, handle: &Handle) {
     if args.builder.access.is_some() {
         return; // its rules say what anybody may do
     }
-    let what = if args.builder.store.read_only { "read" } else { "read, replace and delete" };
+    let what = args.rights_of_all();
     // The clients of the older systems cannot send a secret.
     let asks = |kind: Kind| args.token_file.is_some() && kind.traits().secret == Secret::Required;
     let exposed = |address: &SocketAddr| !address.ip().is_loopback();

@@ -26,6 +26,9 @@ pub(super) struct Args {
     /// More of them.
     #[cfg(feature = "config")]
     pub(super) config: Option<PathBuf>,
+    /// Print a QR code of an address.
+    #[cfg(feature = "share")]
+    pub(super) qr: bool,
     pub(super) quiet: bool,
     pub(super) verbose: u32,
 }
@@ -57,6 +60,8 @@ impl Default for Args {
             http: Vec::new(),
             #[cfg(feature = "config")]
             config: None,
+            #[cfg(feature = "share")]
+            qr: false,
             quiet: false,
             verbose: 0,
         }
@@ -123,6 +128,11 @@ impl Args {
             flags[0]
         );
         Conflict::of(flags, why)
+    }
+
+    /// What anybody can do where nothing is asked for.
+    pub(super) fn rights_of_all(&self) -> &'static str {
+        if self.builder.store.read_only { "read" } else { "read, replace and delete" }
     }
 
     fn http(&mut self, name: &str, value: &str) -> SetResult {
@@ -248,6 +258,8 @@ const OPTIONS: &[Flag<Args>] = &[
         }),
         "Started by root, become this user, a name or a UID, once the addresses are bound",
     ),
+    #[cfg(feature = "share")]
+    Flag::new("qr", Switch(|args| args.qr = true), "Print a QR code of the address for phones in the same network"),
     Flag::new("quiet", Switch(|args: &mut Args| args.quiet = true), "Log less (only warnings)").or('q'),
     Flag::new("verbose", Switch(|args: &mut Args| args.verbose += 1), "Log more; twice: everything")
         .or('v')

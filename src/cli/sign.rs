@@ -109,25 +109,26 @@ fn run(args: &Args, now_s: u64) -> Result<String, String> {
         rights: args.rights.unwrap_or(Rights::READ),
         prefix: path.key.clone(),
     };
-    let mut encoded = Vec::new();
-    if path.key.is_root() {
-        encoded.push(b'/');
-    } else {
-        target::encode_path(&path.key, &mut encoded);
-        // A directory as it was written.
-        encoded.extend(args.path.ends_with('/').then_some(b'/'));
-    }
-    Ok(format!("{}?{PARAMETER}={}", String::from_utf8_lossy(&encoded), link.sign(&key.secret)))
+    // A directory as it was written.
+    let slash = if args.path.ends_with('/') && !path.key.is_root() { "/" } else { "" };
+    Ok(target_of(&link, slash, &key.secret))
+}
+
+/// The path of a link and its query, as a request has them.
+pub(super) fn target_of(link: &Link, slash: &str, secret: &[u8]) -> String {
+    format!("/{}{slash}?{PARAMETER}={}", target::escaped(&link.prefix), link.sign(secret))
 }
 
 fn expiry(text: &str) -> Option<Expiry> {
-    if let Some(time_s) = Utc::parse_day(text) {
-        return Some(Expiry::At(time_s));
-    }
+    Utc::parse_day(text).map(Expiry::At).or_else(|| seconds(text).map(Expiry::After))
+}
+
+/// The seconds of a time such as 90s, 30m, 2h or 7d.
+pub(super) fn seconds(text: &str) -> Option<u64> {
     let (number, unit_s) = [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)]
         .into_iter()
         .find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?, seconds)))?;
-    Some(Expiry::After(decimal(number)?.checked_mul(unit_s)?))
+    decimal(number)?.checked_mul(unit_s)
 }
 
 #[cfg(test)]

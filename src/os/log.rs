@@ -214,12 +214,12 @@ pub fn dropped() -> u64 {
     DROPPED.load(Ordering::Relaxed)
 }
 
-/// The last line of a process, written at once or not at all: the thread that writes the others may block for
-/// ever on a reader, and holds the lock of `eprintln!`.
-pub fn write_last_line(line: &str) {
+/// Writes lines at once or not at all, and not as a message of the log: the thread that writes those may block for ever
+/// on a reader, and holds the lock of `eprintln!`.
+pub fn write_now(lines: &str) {
     let stderr = io::stderr();
     if stderr::takes_bytes() {
-        let _ = rustix::io::write(&stderr, format!("{line}\n").as_bytes());
+        let _ = rustix::io::write(&stderr, format!("{lines}\n").as_bytes());
     }
 }
 

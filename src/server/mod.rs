@@ -65,6 +65,8 @@ pub struct Builder {
     secret: Option<Vec<u8>>,
     read_secret: Option<Vec<u8>>,
     pub(crate) access: Option<PathBuf>,
+    /// The text of an access file that is not kept in a file.
+    pub(crate) access_text: Option<String>,
     pub(crate) tls: TlsFiles,
     pub(crate) allows_plain_passwords: bool,
     handles_signals: bool,
@@ -383,6 +385,7 @@ impl Server {
             secret: None,
             read_secret: None,
             access: None,
+            access_text: None,
             tls: TlsFiles::default(),
             allows_plain_passwords: false,
             handles_signals: false,

@@ -12,7 +12,7 @@ use super::listen::Listen;
 #[cfg(feature = "config")]
 use super::tls;
 use super::{Builder, DEFAULT_ADDRESS, Plan};
-use crate::access::Access;
+use crate::access::{self, Access};
 use crate::dialect::{Kind, Listening, OptionError};
 #[cfg(feature = "config")]
 use crate::os::net;
@@ -79,6 +79,10 @@ impl Builder {
 
     /// The access control.
     fn access_control(&mut self) -> Result<Access, ServerError> {
+        if let Some(text) = self.access_text.take() {
+            let rules = access::file::parse(&text).map_err(|error| ServerError::Access(error.to_string()))?;
+            return Ok(Access::with_rules(Arc::new(rules), self.store.read_only));
+        }
         let (secret, read_secret, read_only) = (self.secret.clone(), self.read_secret.take(), self.store.read_only);
         match (&self.access, &secret, &read_secret) {
             (Some(_), Some(_), _) | (Some(_), _, Some(_)) => {

@@ -2,6 +2,8 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
+#[cfg(feature = "share")]
+use std::net::{Ipv6Addr, UdpSocket};
 
 /// The address of `ADDR:PORT`: numbers, `localhost`, or, where the client and with it the system's resolver
 /// is part of the program, any name. The resolver is a sixteenth of a server that is linked statically.
@@ -52,6 +54,28 @@ fn look_up(text: &str) -> io::Result<SocketAddr> {
 #[cfg(not(feature = "client"))]
 fn look_up(_text: &str) -> io::Result<SocketAddr> {
     Err(io::Error::new(io::ErrorKind::NotFound, "is neither an IP address nor localhost"))
+}
+
+/// As [`of_interfaces`]; first those that this machine connects from to others, which others most likely reach.
+#[cfg(feature = "share")]
+pub fn for_clients() -> Vec<IpAddr> {
+    // Documentation has these addresses for itself. To connect a datagram socket sends nothing: it chooses a route.
+    let far: [(IpAddr, IpAddr); 2] = [
+        (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(192, 0, 2, 1).into()),
+        (Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into()),
+    ];
+    let outgoing = far.into_iter().filter_map(|(any, far)| {
+        let socket = UdpSocket::bind((any, 0)).ok()?;
+        socket.connect((far, 9)).ok()?;
+        socket.local_addr().ok().map(|address| address.ip()).filter(|ip| !ip.is_loopback())
+    });
+    let mut found: Vec<IpAddr> = outgoing.collect();
+    for ip in of_interfaces() {
+        if !found.contains(&ip) {
+            found.push(ip);
+        }
+    }
+    found
 }
 
 /// The addresses of this machine's interfaces, but for those that other machines cannot reach by their number alone.

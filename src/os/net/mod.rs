@@ -9,6 +9,8 @@ mod testing;
 #[cfg_attr(not(feature = "tls"), path = "tls/absent.rs")]
 pub mod tls;
 
+#[cfg(feature = "share")]
+pub use address::for_clients;
 pub use address::{of_interfaces, resolve};
 pub use connection::TcpConnection;
 pub use listener::{Listeners, defer, listen};

@@ -3,6 +3,7 @@
 mod config;
 mod process;
 mod sandbox;
+mod share;
 mod signals;
 mod sync;
 

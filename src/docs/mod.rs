@@ -12,11 +12,13 @@ macro_rules! page {
 }
 
 page!(access, "access.md");
+page!(client, "client.md");
 page!(guarantees, "guarantees.md");
 page!(http, "http.md");
 page!(legacy, "legacy.md");
 page!(line, "line.md");
 page!(memory, "memory.md");
 page!(operations, "operations.md");
+page!(recipes, "recipes.md");
 page!(sync, "sync.md");
 page!(webdav, "webdav.md");

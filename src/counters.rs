@@ -66,6 +66,8 @@ pub struct Counters {
     pub started_s: u64,
     /// Time since the start, as of the beginning of this turn, in milliseconds.
     pub uptime_ms: u64,
+    /// The server takes no new work, or has ended.
+    pub is_ending: bool,
     /// Connections accepted since the start.
     pub accepted: u64,
     /// Connections open.

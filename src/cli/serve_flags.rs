@@ -193,7 +193,7 @@ const OPTIONS: &[Flag<Args>] = &[
             args.first_listen.get_or_insert_with(|| text.to_owned());
             Ok(())
         }),
-        "Address to listen on, may be given many times; port 0 asks the kernel; [::] takes IPv6 only; ?proxy=NETWORK,… accepts proxies only, with the PROXY protocol; ?trust=NETWORK,… believes X-Forwarded-For and Forwarded of these; ?tls encrypts",
+        "Address to listen on, may be given many times; port 0 asks the kernel; [::] takes IPv6 only; ?proxy=NETWORK,… accepts proxies only, with the PROXY protocol; ?trust=NETWORK,… believes X-Forwarded-For and Forwarded of these; ?tls encrypts; ?reuseport shares the address with other processes",
     )
     .default(DEFAULT_ADDRESS)
     .repeatable(),

@@ -104,7 +104,7 @@ impl Traits {
 }
 
 /// What the address of every dialect may have besides; the server reads it.
-const OF_EVERY_ADDRESS: &[&str] = &["tls", "proxy=NETWORK,…"];
+const OF_EVERY_ADDRESS: &[&str] = &["tls", "reuseport", "proxy=NETWORK,…"];
 
 /// Why a listener cannot be as its address says.
 #[derive(Clone, Debug, PartialEq, Eq)]

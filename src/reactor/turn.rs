@@ -55,6 +55,7 @@ impl<P: Platform> Reactor<P> {
         self.platform.wait(timeout, &mut events)?;
         let (now, wall_clock_s) = (self.platform.now(), self.platform.wall_clock_s());
         self.env.clock.advance(now, wall_clock_s, timeout, events.len());
+        self.env.counters.is_ending = !matches!(self.lifecycle, Lifecycle::Serving);
         self.env.counters.uptime_ms = u64::try_from(self.env.clock.uptime.as_millis()).unwrap_or(u64::MAX);
         self.observe_store();
         for event in events.drain(..) {

@@ -4,6 +4,7 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 
 use super::listen::ListenError;
 use crate::dialect::{Kind, OptionError};
@@ -29,6 +30,8 @@ pub enum ServerError {
         /// What the system says.
         source: io::Error,
     },
+    /// systemd has opened a listener at an address that is not listened on.
+    Activated(SocketAddr),
     /// The access file is wrong, with its name and the line; or there is a secret besides.
     Access(String),
     /// The certificate and the key of TLS cannot be used, and why.
@@ -64,6 +67,12 @@ impl fmt::Display for ServerError {
             Self::Address(error) => error.fmt(f),
             Self::Option(error) => error.fmt(f),
             Self::Listen { address, kind, source } => write!(f, "cannot listen on {address} ({kind}): {source}"),
+            Self::Activated(address) => {
+                write!(
+                    f,
+                    "systemd has opened a listener at {address}, which clients would find silent: add --listen {address}"
+                )
+            }
             Self::Access(reason) | Self::Root(reason) | Self::Sandbox(reason) | Self::Tls(reason) => {
                 f.write_str(reason)
             }
@@ -79,7 +88,12 @@ impl Error for ServerError {
             Self::Address(error) => Some(error),
             Self::Option(error) => Some(error),
             Self::Listen { source, .. } | Self::System { source, .. } => Some(source),
-            Self::TooManyAddresses(_) | Self::Access(_) | Self::Root(_) | Self::Sandbox(_) | Self::Tls(_) => None,
+            Self::TooManyAddresses(_)
+            | Self::Activated(_)
+            | Self::Access(_)
+            | Self::Root(_)
+            | Self::Sandbox(_)
+            | Self::Tls(_) => None,
         }
     }
 }

@@ -21,6 +21,9 @@ pub struct Listen {
     pub proxies: Option<Networks>,
     /// Of the query as well (`tls`): connections are encrypted, after the header of a proxy.
     pub is_tls: bool,
+    /// Of the query as well (`reuseport`): other processes of this user may listen on the address too, and the kernel
+    /// gives each a share of the connections (SO_REUSEPORT, socket(7)).
+    pub shares_port: bool,
 }
 
 /// Why a text does not say where to listen.
@@ -72,6 +75,22 @@ impl std::error::Error for ListenError {}
 /// The options that every dialect has.
 const PROXY: &str = "proxy";
 const TLS: &str = "tls";
+const REUSEPORT: &str = "reuseport";
+
+/// Takes an option without a value. True if it is there.
+fn take_switch(
+    options: &mut Vec<(String, String)>,
+    name: &'static str,
+    reason: &'static str,
+) -> Result<bool, ListenError> {
+    let taken: Vec<_> = options.extract_if(.., |(there, _)| there == name).collect();
+    match &*taken {
+        [] => Ok(false),
+        [(_, value)] if value.is_empty() => Ok(true),
+        [(_, value)] => Err(ListenError::Option(OptionError::Invalid { option: format!("{name}={value}"), reason })),
+        _ => Err(ListenError::Option(OptionError::Repeated(name))),
+    }
+}
 
 fn networks(value: &str) -> Result<Networks, ListenError> {
     value.parse().map_err(|error: NetworkError| {
@@ -82,7 +101,7 @@ fn networks(value: &str) -> Result<Networks, ListenError> {
 impl Listen {
     /// An address in a dialect, without options.
     pub fn new(kind: Kind, address: impl Into<String>) -> Self {
-        Self { kind, address: address.into(), options: Vec::new(), proxies: None, is_tls: false }
+        Self { kind, address: address.into(), options: Vec::new(), proxies: None, is_tls: false, shares_port: false }
     }
 }
 
@@ -109,21 +128,11 @@ impl FromStr for Listen {
             return Err(ListenError::Option(OptionError::Repeated(PROXY)));
         }
         drop(proxies);
-        let mut is_tls = false;
-        for (_, value) in options.extract_if(.., |(name, _)| name == TLS) {
-            let error = match (is_tls, value.is_empty()) {
-                (_, false) => OptionError::Invalid { option: format!("{TLS}={value}"), reason: "tls has no value" },
-                (true, true) => OptionError::Repeated(TLS),
-                (false, true) => {
-                    is_tls = true;
-                    continue;
-                }
-            };
-            return Err(ListenError::Option(error));
-        }
+        let is_tls = take_switch(&mut options, TLS, "tls has no value")?;
+        let shares_port = take_switch(&mut options, REUSEPORT, "reuseport has no value")?;
         // What the dialect does not understand is wrong usage, not a failure to start.
         Listening::new(kind, &options, 0).map_err(ListenError::Option)?;
-        Ok(Self { kind, address: address.to_owned(), options, proxies: first, is_tls })
+        Ok(Self { kind, address: address.to_owned(), options, proxies: first, is_tls, shares_port })
     }
 }
 
@@ -183,6 +192,14 @@ mod tests {
     }
 
     #[test]
+    fn an_address_can_be_shared_with_other_processes() {
+        let listen: Listen = "http@127.0.0.1:0?reuseport&tls".parse().expect("good options");
+        assert!(listen.shares_port && listen.is_tls && listen.options.is_empty());
+        let error = "127.0.0.1:0?reuseport=1".parse::<Listen>().expect_err("it is wrong");
+        assert_eq!(error.to_string(), "reuseport=1: reuseport has no value");
+    }
+
+    #[test]
     fn the_address_of_a_page_is_refused_with_the_address_to_listen_on() {
         for (text, wanted) in [
             ("https://0.0.0.0:8443", "write 0.0.0.0:8443?tls, without a scheme"),
@@ -205,8 +222,8 @@ mod tests {
                 "proxy=10.0.0.1/8: the bits of a network after its prefix must be 0, for example 10.0.0.0/8",
             ),
             ("proxy=::1&proxy=::1", "proxy= is given twice"),
-            ("proxies=::1", "line knows no option \"proxies\", only tls, proxy=NETWORK,…"),
-            ("tsl", "line knows no option \"tsl\", only tls, proxy=NETWORK,…"),
+            ("proxies=::1", "line knows no option \"proxies\", only tls, reuseport, proxy=NETWORK,…"),
+            ("tsl", "line knows no option \"tsl\", only tls, reuseport, proxy=NETWORK,…"),
         ] {
             let error = format!("line@127.0.0.1:0?{query}").parse::<Listen>().expect_err("it is wrong");
             assert_eq!(error.to_string(), wanted);

@@ -16,6 +16,8 @@ mod plan;
 pub mod platform;
 mod reload;
 mod sandbox;
+#[cfg_attr(not(all(feature = "systemd", target_os = "linux")), path = "systemd/absent.rs")]
+mod systemd;
 mod tls;
 
 use std::net::SocketAddr;
@@ -33,6 +35,7 @@ use access_file::AccessFile;
 use platform::OsPlatform;
 use reload::Reloads;
 use sandbox::Confinement;
+use systemd::{Notifier, Opened};
 
 pub use crate::config::{Fixed, Live, NetworkError, Networks, SandboxMode};
 pub use crate::counters::{Counters, Health, Histogram, Queued};
@@ -253,16 +256,22 @@ impl Builder {
     pub(crate) fn build_reloading(mut self, file: Option<(PathBuf, Box<dyn Reload>)>) -> Result<Server, ServerError> {
         process::keep_little_memory();
         let Plan { listens, mut speaks, access, ceiling } = self.plan()?;
+        let notifier = self.notifier()?;
+        let mut opened = if self.handles_signals { Opened::take() } else { Ok(Opened::default()) }
+            .map_err(ServerError::system("a listener of systemd cannot be used"))?;
         let mut listeners = Vec::new();
         let mut bound = Vec::new();
         let mut are_tls = Vec::new();
         let tls = tls::open(&self.tls, &listens, self.store.shared.then_some(&*self.root))?;
         for (listen, speaks) in listens.iter().zip(&mut speaks) {
-            let (listener, address) = self.bind(listen)?;
+            let (listener, address) = self.bind(listen, &mut opened)?;
             self.restrict(speaks, listen, address, &access);
             listeners.push(listener);
             bound.push((address, listen.kind));
             are_tls.push(listen.is_tls);
+        }
+        if let Some(address) = opened.unused() {
+            return Err(ServerError::Activated(address));
         }
         let mut queue = self.event_queue()?;
         let control = Arc::clone(queue.control());
@@ -303,7 +312,10 @@ impl Builder {
         let setup = Setup { access, listeners: listeners.map(setup_of).collect(), limits: self.limits };
         let mut reactor = Reactor::new(platform, setup);
         reactor.offer_locks(process::random().map_err(ServerError::system("no random bytes"))?);
-        Ok(Server { reactor, bound, are_tls, control, reload, ceiling, sandbox })
+        if let Some(notifier) = &notifier {
+            Arc::clone(notifier).start(Arc::clone(&control)).map_err(ServerError::system(NO_THREAD))?;
+        }
+        Ok(Server { reactor, bound, are_tls, control, reload, ceiling, sandbox, notifier })
     }
 
     fn event_queue(&self) -> Result<EventQueue, ServerError> {
@@ -328,11 +340,20 @@ impl Builder {
         }
     }
 
-    fn bind(&self, listen: &Listen) -> Result<(mio::net::TcpListener, SocketAddr), ServerError> {
+    fn notifier(&self) -> Result<Option<Arc<Notifier>>, ServerError> {
+        let notifier = if self.handles_signals { Notifier::open() } else { Ok(None) };
+        notifier.map_err(ServerError::system("the socket of systemd, NOTIFY_SOCKET, cannot be reached"))
+    }
+
+    fn bind(&self, listen: &Listen, opened: &mut Opened) -> Result<(mio::net::TcpListener, SocketAddr), ServerError> {
         let Listen { address, kind, .. } = listen;
         let fail = |source| ServerError::Listen { address: address.clone(), kind: *kind, source };
         let resolved = net::resolve(address).map_err(fail)?;
-        let listener = net::listen(resolved, &self.limits.fixed, self.congestion.as_deref()).map_err(fail)?;
+        let listener = match opened.at(resolved) {
+            Some(listener) => net::adopt(listener, &self.limits.fixed),
+            None => net::listen(resolved, listen.shares_port, &self.limits.fixed, self.congestion.as_deref()),
+        };
+        let listener = listener.map_err(fail)?;
         if kind.traits().client_speaks_first || listen.is_tls {
             net::defer(&listener, self.limits.fixed.accept_defer);
         }
@@ -350,6 +371,7 @@ pub struct Server {
     reload: Option<SyncSender<()>>,
     ceiling: Ceiling,
     sandbox: String,
+    notifier: Option<Arc<Notifier>>,
 }
 
 impl Server {
@@ -417,6 +439,9 @@ impl Server {
 
     /// Serves on this thread until it has drained or was stopped.
     pub fn run(mut self) -> Result<Ended, ServerError> {
+        if let Some(notifier) = &self.notifier {
+            notifier.ready();
+        }
         self.reactor.run().map_err(ServerError::system(LOOP_FAILED))
     }
 }

@@ -20,10 +20,17 @@ use crate::platform::{AcceptError, Stream as _};
 /// Connections the kernel keeps until they are accepted; it caps this itself.
 const BACKLOG: i32 = 4096;
 
-/// Opens a listener on `addr`. `congestion` pins the congestion control, for benchmarks.
-pub fn listen(addr: SocketAddr, limits: &Fixed, congestion: Option<&str>) -> io::Result<TcpListener> {
+/// Opens a listener on `addr`, which other processes may listen on too if it `shares_port`. `congestion` pins the
+/// congestion control, for benchmarks.
+pub fn listen(
+    addr: SocketAddr,
+    shares_port: bool,
+    limits: &Fixed,
+    congestion: Option<&str>,
+) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
+    socket.set_reuse_port(shares_port)?;
     if addr.is_ipv6() {
         socket.set_only_v6(true)?;
     }
@@ -37,6 +44,14 @@ pub fn listen(addr: SocketAddr, limits: &Fixed, congestion: Option<&str>) -> io:
     let _ = congestion;
     socket.bind(&addr.into())?;
     socket.listen(BACKLOG)?;
+    Ok(TcpListener::from_std(socket.into()))
+}
+
+/// Takes over a listener that another program has opened. The window scale stays as it was then.
+pub fn adopt(listener: std::net::TcpListener, limits: &Fixed) -> io::Result<TcpListener> {
+    let socket = Socket::from(listener);
+    socket.set_nonblocking(true)?;
+    set_options(&socket, limits)?;
     Ok(TcpListener::from_std(socket.into()))
 }
 

@@ -13,4 +13,4 @@ pub mod tls;
 pub use address::for_clients;
 pub use address::{of_interfaces, resolve};
 pub use connection::TcpConnection;
-pub use listener::{Listeners, defer, listen};
+pub use listener::{Listeners, adopt, defer, listen};

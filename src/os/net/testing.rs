@@ -7,7 +7,7 @@ use super::listener::listen;
 use crate::config::Fixed;
 
 pub(super) fn listener() -> TcpListener {
-    listen(([127, 0, 0, 1], 0).into(), &Fixed::default(), None).expect("a free port")
+    listen(([127, 0, 0, 1], 0).into(), false, &Fixed::default(), None).expect("a free port")
 }
 
 pub(super) fn client_of(listener: &TcpListener) -> std::net::TcpStream {

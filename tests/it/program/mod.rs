@@ -6,6 +6,8 @@ mod sandbox;
 mod share;
 mod signals;
 mod sync;
+#[cfg(target_os = "linux")]
+mod systemd;
 
 use std::fs;
 use std::io::Read as _;

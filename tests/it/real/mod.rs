@@ -243,7 +243,7 @@ impl Real {
         });
         // A client that says nothing is to be seen at once.
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let listener = listen(address, &limits.fixed, None).expect("a free port");
+        let listener = listen(address, false, &limits.fixed, None).expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let queue = EventQueue::new().expect("an event queue");
         let control = Arc::clone(queue.control());

@@ -6,12 +6,14 @@
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
 
+use crate::buffer::Chunk;
 use crate::os::sys;
 use crate::platform::Op;
 use crate::store::namespace::commit::Commit;
 use crate::store::pool::jobs::{Finished, Held, Job, Pending};
 use crate::store::pool::shared::Pool;
 use crate::store::pool::workers::WorkQueue;
+use crate::store::staging::staged::Staged;
 
 /// Most small uploads of one batch: the last waits for the syncs of all.
 const BATCH_MAX: usize = 16;
@@ -26,15 +28,23 @@ impl Pool {
         self.queues.take_more(WorkQueue::Sync, share, is_small)
     }
 
-    pub(crate) fn store_many(&self, jobs: impl Iterator<Item = Job>) {
+    pub(crate) fn store_many(&self, jobs: Vec<Job>) {
+        // A single one is about to be synced itself.
+        let starts_early = jobs.len() > 1;
+        let start = |staged: &Staged, chunk: &Chunk| {
+            if starts_early {
+                sys::start_write_back(staged.file.as_fd(), chunk.len() as u64);
+            }
+        };
         let written: Vec<_> = jobs
+            .into_iter()
             .map(|job| {
                 let Job::Serve { conn, client, op: Op::Store { put, chunk }, held: Held::None } = job else {
                     unreachable!("only small uploads are stored together")
                 };
                 let target = self.volume.names.parents.nearest_dir(put.key.parent());
                 let staged = self.volume.names.store_staged(&put, chunk.data(), target.as_deref());
-                let staged = staged.inspect(|staged| sys::start_write_back(staged.file.as_fd(), chunk.len() as u64));
+                let staged = staged.inspect(|staged| start(staged, &chunk));
                 (conn, client, put, chunk, staged)
             })
             .collect();

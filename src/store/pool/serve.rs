@@ -60,10 +60,10 @@ impl Pool {
     pub(crate) fn work(&self, job: Job, scratch: &mut Vec<u8>) {
         match job {
             Job::Serve { op: ref op @ Op::Store { .. }, .. } if self.fs.durable && !self.names_mount(op) => {
-                let more = self.batch();
-                let jobs = 1 + more.len();
-                self.store_many(std::iter::once(job).chain(more));
-                self.syncing.fetch_sub(jobs, Ordering::Relaxed);
+                let jobs: Vec<_> = std::iter::once(job).chain(self.batch()).collect();
+                let stored = jobs.len();
+                self.store_many(jobs);
+                self.syncing.fetch_sub(stored, Ordering::Relaxed);
             }
             Job::Serve { conn, client, op: Op::List { key, after, limit, bytes_max, hides, order, .. }, .. }
                 if !order.is_plain() =>

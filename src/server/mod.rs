@@ -276,7 +276,7 @@ impl Builder {
         let mut queue = self.event_queue()?;
         let control = Arc::clone(queue.control());
         let waker = Arc::clone(&control);
-        let mut reloads = Reloads::new(Arc::clone(&control));
+        let mut reloads = Reloads::new(Arc::clone(&control), notifier.clone());
         let is_configured = file.is_some();
         if let Some((file, reload)) = file {
             self.confinement.files.push(file);

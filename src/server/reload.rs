@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::os::event_queue::Control;
+use crate::server::systemd::Notifier;
 
 /// Time between two looks.
 const LOOK: Duration = Duration::from_secs(60);
@@ -28,13 +29,14 @@ pub type Look = Box<dyn FnMut() + Send>;
 /// What is to be read again.
 pub struct Reloads {
     control: Arc<Control>,
+    notifier: Option<Arc<Notifier>>,
     reloads: Vec<Box<dyn Reload>>,
     look: Option<Look>,
 }
 
 impl Reloads {
-    pub fn new(control: Arc<Control>) -> Self {
-        Self { control, reloads: Vec::new(), look: None }
+    pub fn new(control: Arc<Control>, notifier: Option<Arc<Notifier>>) -> Self {
+        Self { control, notifier, reloads: Vec::new(), look: None }
     }
 
     pub fn push(&mut self, reload: Box<dyn Reload>) {
@@ -51,13 +53,15 @@ impl Reloads {
         // A request that comes while another one waits means the same.
         let (ask, asked) = sync_channel(1);
         let is_used = !self.reloads.is_empty();
-        is_used.then_some((ask, Reader { control: self.control, reloads: self.reloads, look: self.look, asked }))
+        let Self { control, notifier, reloads, look } = self;
+        is_used.then_some((ask, Reader { control, notifier, reloads, look, asked }))
     }
 }
 
 /// What a thread is to do for [`Reloads`].
 pub struct Reader {
     control: Arc<Control>,
+    notifier: Option<Arc<Notifier>>,
     reloads: Vec<Box<dyn Reload>>,
     look: Option<Look>,
     asked: Receiver<()>,
@@ -77,7 +81,11 @@ impl Reader {
             // Without a file to look at, it wakes for nothing.
             let every = self.look.as_ref().map_or(Duration::MAX, |_| every);
             match (self.asked.recv_timeout(every), &mut self.look) {
-                (Ok(()), _) => self.reload(),
+                (Ok(()), _) => {
+                    self.notifier.iter().for_each(|notifier| notifier.reloading());
+                    self.reload();
+                    self.notifier.iter().for_each(|notifier| notifier.ready());
+                }
                 (Err(RecvTimeoutError::Timeout), Some(look)) => look(),
                 (Err(RecvTimeoutError::Timeout), None) => {}
                 (Err(RecvTimeoutError::Disconnected), _) => return,
@@ -129,7 +137,7 @@ mod tests {
     }
 
     fn reloads() -> Reloads {
-        Reloads::new(Arc::clone(EventQueue::new().expect("a queue").control()))
+        Reloads::new(Arc::clone(EventQueue::new().expect("a queue").control()), None)
     }
 
     #[test]
@@ -159,7 +167,7 @@ mod tests {
     fn a_file_that_others_change_is_looked_at_again_and_again() {
         let (say, said) = channel();
         let mut reloads = reloads();
-        assert!(Reloads::new(Arc::clone(&reloads.control)).prepare().is_none(), "nothing to read");
+        assert!(Reloads::new(Arc::clone(&reloads.control), None).prepare().is_none(), "nothing to read");
         reloads.push(Box::new(Told(channel().0, "", Arc::default())));
         reloads.look(move || say.send(()).unwrap_or(()));
         let (ask, reader) = reloads.prepare().expect("something to read");

@@ -18,6 +18,10 @@ impl Notifier {
         match *self {}
     }
 
+    pub(super) fn reloading(&self) {
+        match *self {}
+    }
+
     pub(super) fn start(self: Arc<Self>, _: Arc<Control>) -> io::Result<()> {
         match *self {}
     }

@@ -54,6 +54,13 @@ impl Notifier {
         self.tell("READY=1");
     }
 
+    /// Files are read again from now on.
+    #[allow(clippy::disallowed_methods, reason = "systemd compares it with its own clock")]
+    pub(super) fn reloading(&self) {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={}", now.tv_sec * 1_000_000 + now.tv_nsec / 1000));
+    }
+
     /// Says how things stand for as long as the process runs, on a thread of its own. The watchdog is fed only if the
     /// loop has done a turn since it was woken the last time.
     pub(super) fn start(self: Arc<Self>, control: Arc<Control>) -> io::Result<()> {

@@ -27,14 +27,17 @@ fn told(socket: &UnixDatagram, line: &str) -> Vec<String> {
 }
 
 #[test]
-fn systemd_is_told_of_the_start_of_life_and_of_the_end() {
+fn systemd_is_told_of_the_start_of_life_of_a_reload_and_of_the_end() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let path = dir.path().join("notify");
     let socket = UnixDatagram::bind(&path).expect("a socket");
     socket.set_read_timeout(Some(PATIENCE)).expect("a socket takes an option");
-    let root = dir.path().join("root");
-    let first = format!("export NOTIFY_SOCKET='{}' WATCHDOG_USEC=200000", path.display());
-    let mut program = run_by_shell(&root, &first);
+    let (root, config) = (dir.path().join("root"), dir.path().join("config"));
+    std::fs::write(&config, "idle-timeout 30\n").expect("a file");
+    let shell = format!("export NOTIFY_SOCKET='{}' WATCHDOG_USEC=200000; exec \"$0\" \"$@\"", path.display());
+    let options = ["--config", config.to_str().expect("text")];
+    let mut program =
+        Program::try_start(&["sh", "-c", &shell], BINARY, &root, &options, Stdio::null()).expect("the server starts");
     assert_eq!(told(&socket, "READY=1").last().map(String::as_str), Some("READY=1"));
     let mut client = program.client();
     client.expect("PING", "OK 0");
@@ -42,6 +45,10 @@ fn systemd_is_told_of_the_start_of_life_and_of_the_end() {
     for _ in 0..3 {
         told(&socket, "WATCHDOG=1");
     }
+    program.signal(Signal::HUP);
+    let all = told(&socket, "READY=1");
+    let at = all.iter().position(|text| text.starts_with("RELOADING=1\nMONOTONIC_USEC=")).expect("it says so first");
+    assert!(at + 1 < all.len());
     client.send("PUT 10 /file\nhalf ");
     told(&socket, "STATUS=1 connections, 1 transfers, the store is good");
     program.signal(Signal::TERM);

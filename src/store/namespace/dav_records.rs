@@ -1,7 +1,7 @@
 //! The locks of WebDAV on the disk: a file for each in `.filewharf/dav`, synced before the lock is answered and read at
 //! the start. What has no such file is not locked.
 
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
@@ -96,6 +96,11 @@ impl Namespace {
         }
     }
 
+    /// False if that is not known.
+    fn is_gone(&self, lock: &DavLock) -> bool {
+        self.fs.stat(lock.key.as_str()).is_err_and(|error| error.failure == Failure::NotFound)
+    }
+
     fn write_record(&self, lock: &DavLock) -> Result<(), SiteErrno> {
         let root = self.fs.root();
         let ours = private_dir(root.fd.as_fd(), RESERVED)?;
@@ -152,11 +157,12 @@ impl Namespace {
             if matches!(name, "." | "..") {
                 continue;
             }
-            match read_record(&dir, name).and_then(|text| decode(name, &text)) {
-                Some(lock) if lock.expires_s > now_s && self.fs.stat(lock.key.as_str()).is_ok() => kept.push(lock),
-                Some(lock) => over.push(lock.token),
+            match read_record(&dir, name) {
+                Ok(Some(lock)) if lock.expires_s > now_s && !self.is_gone(&lock) => kept.push(lock),
+                Ok(Some(lock)) => over.push(lock.token),
                 // What a process was about to write when it ended was not answered.
-                None => drop(unlinkat(&dir.fd, name, AtFlags::empty())),
+                Ok(None) => drop(unlinkat(&dir.fd, name, AtFlags::empty())),
+                Err(error) => log::warn!(target: TARGET, "a lock is not known: .filewharf/dav/{name}: {error}"),
             }
         }
         if let Err((site, cause)) = self.forget_locks(&over) {
@@ -172,10 +178,11 @@ fn open_folder(root: BorrowedFd<'_>) -> Option<Arc<Dir>> {
     Dir::of(dir, FOLDER).ok()
 }
 
-fn read_record(dir: &Dir, name: &str) -> Option<String> {
+/// `None` if the file is no record.
+fn read_record(dir: &Dir, name: &str) -> io::Result<Option<DavLock>> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = std::fs::File::from(openat(&dir.fd, name, flags, Mode::empty()).ok()?);
-    let mut text = String::new();
-    file.take(RECORD_LEN_MAX).read_to_string(&mut text).ok()?;
-    Some(text)
+    let file = std::fs::File::from(openat(&dir.fd, name, flags, Mode::empty())?);
+    let mut bytes = Vec::new();
+    file.take(RECORD_LEN_MAX).read_to_end(&mut bytes)?;
+    Ok(str::from_utf8(&bytes).ok().and_then(|text| decode(name, text)))
 }

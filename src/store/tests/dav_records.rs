@@ -69,6 +69,19 @@ fn a_lock_is_there_after_a_start_until_it_ends_or_its_time_or_its_file_does() {
 }
 
 #[test]
+fn a_record_that_cannot_be_read_is_left_for_the_next_start() {
+    in_every_mode(|bench| {
+        bench.keep(&lock(1, "f"), ALL).unwrap();
+        let (record, aside) = (format!(".filewharf/dav/{}", "01".repeat(16)), bench.path("aside"));
+        std::fs::rename(bench.path(&record), &aside).unwrap();
+        std::os::unix::fs::symlink(&aside, bench.path(&record)).unwrap();
+        assert_eq!(bench.kept_dav(0), []);
+        std::fs::rename(&aside, bench.path(&record)).unwrap();
+        assert_eq!(bench.kept_dav(0), [lock(1, "f")]);
+    });
+}
+
+#[test]
 fn a_lock_needs_its_rights_and_the_directory_above() {
     in_every_mode(|bench| {
         const NO: Failure = Failure::Denied("no");

@@ -57,6 +57,10 @@ impl EntityTags {
         match lines {
             [] => return Ok(None),
             [line] if trimmed(line) == "*" => return Ok(Some(Self::Any)),
+            // Joplin sends this with every request, uploads too, to say that nothing matches.
+            [line] if trimmed(line).starts_with("JoplinIgnore-") => {
+                return Ok(Some(Self::List([EntityTag::Foreign].into())));
+            }
             _ => {}
         }
         let mut tags = Vec::new();

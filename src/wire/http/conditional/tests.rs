@@ -47,6 +47,7 @@ fn tags_are_read_as_they_were_given() {
     assert_eq!(tags("\"\""), list(&[EntityTag::Foreign]), "what curl sends for an empty file of tags");
     assert_eq!(tags("\"a,b\", A"), list(&[EntityTag::Foreign, strong]), "a comma may stand in a tag");
     assert_eq!(tags("\"*\", \"ü\""), list(&[EntityTag::Foreign; 2]));
+    assert_eq!(tags("JoplinIgnore-48213"), list(&[EntityTag::Foreign]));
     assert_eq!(EntityTags::parse(&[]), Ok(None));
     assert_eq!(EntityTags::parse(&[&tagged("A"), &tagged("B")]), list(&[strong, EntityTag::Strong(OTHER)]));
 }

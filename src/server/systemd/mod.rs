@@ -55,7 +55,6 @@ impl Notifier {
     }
 
     /// Files are read again from now on.
-    #[allow(clippy::disallowed_methods, reason = "systemd compares it with its own clock")]
     pub(super) fn reloading(&self) {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
         self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={}", now.tv_sec * 1_000_000 + now.tv_nsec / 1000));
@@ -68,6 +67,7 @@ impl Notifier {
         thread::Builder::new().name("systemd".to_owned()).spawn(move || self.look(every, &control)).map(drop)
     }
 
+    #[allow(clippy::disallowed_methods, reason = "a thread of its own sleeps")]
     fn look(&self, every: Duration, control: &Control) {
         let (mut turns, mut told) = (0, String::new());
         loop {

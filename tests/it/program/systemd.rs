@@ -1,4 +1,4 @@
-//! What systemd is told by the built binary, and the listeners that it hands over.
+//! What the built binary reports to systemd, and the listeners that it hands over.
 
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd as _;
@@ -14,11 +14,11 @@ use support::server::Program;
 use crate::program::{BINARY, run_by_shell};
 
 /// Everything up to a message that has this line.
-fn told(socket: &UnixDatagram, line: &str) -> Vec<String> {
+fn reported(socket: &UnixDatagram, line: &str) -> Vec<String> {
     let mut all = Vec::new();
     loop {
         let mut message = [0; 1024];
-        let len = socket.recv(&mut message).expect("systemd is told in time");
+        let len = socket.recv(&mut message).expect("a report in time");
         all.push(String::from_utf8(message[..len].to_vec()).expect("text"));
         if all.iter().any(|text| text.lines().any(|there| there == line)) {
             return all;
@@ -27,7 +27,7 @@ fn told(socket: &UnixDatagram, line: &str) -> Vec<String> {
 }
 
 #[test]
-fn systemd_is_told_of_the_start_of_life_of_a_reload_and_of_the_end() {
+fn the_start_the_load_a_reload_and_the_end_are_reported_to_systemd() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let path = dir.path().join("notify");
     let socket = UnixDatagram::bind(&path).expect("a socket");
@@ -38,21 +38,21 @@ fn systemd_is_told_of_the_start_of_life_of_a_reload_and_of_the_end() {
     let options = ["--config", config.to_str().expect("text")];
     let mut program =
         Program::try_start(&["sh", "-c", &shell], BINARY, &root, &options, Stdio::null()).expect("the server starts");
-    assert_eq!(told(&socket, "READY=1").last().map(String::as_str), Some("READY=1"));
+    assert_eq!(reported(&socket, "READY=1").last().map(String::as_str), Some("READY=1"));
     let mut client = program.client();
     client.expect("PING", "OK 0");
-    told(&socket, "STATUS=1 connections, 0 transfers, the store is good");
+    reported(&socket, "STATUS=1 connections, 0 transfers, the store is good");
     for _ in 0..3 {
-        told(&socket, "WATCHDOG=1");
+        reported(&socket, "WATCHDOG=1");
     }
     program.signal(Signal::HUP);
-    let all = told(&socket, "READY=1");
+    let all = reported(&socket, "READY=1");
     let at = all.iter().position(|text| text.starts_with("RELOADING=1\nMONOTONIC_USEC=")).expect("it says so first");
     assert!(at + 1 < all.len());
     client.send("PUT 10 /file\nhalf ");
-    told(&socket, "STATUS=1 connections, 1 transfers, the store is good");
+    reported(&socket, "STATUS=1 connections, 1 transfers, the store is good");
     program.signal(Signal::TERM);
-    told(&socket, "STOPPING=1");
+    reported(&socket, "STOPPING=1");
     client.send("done.");
     assert!(client.line().starts_with("OK 0 "));
     drop(client);
@@ -69,7 +69,7 @@ fn the_watchdog_of_another_process_is_not_fed() {
     let program = run_by_shell(&dir.path().join("root"), &first);
     let mut client = program.client();
     client.expect("PING", "OK 0");
-    let all = told(&socket, "STATUS=1 connections, 0 transfers, the store is good");
+    let all = reported(&socket, "STATUS=1 connections, 0 transfers, the store is good");
     assert!(!all.iter().any(|text| text.contains("WATCHDOG")), "it is that of another process: {all:?}");
 }
 

@@ -80,6 +80,20 @@ impl TlsFiles {
     pub const KEY_NAME: &str = "key.pem";
 }
 
+/// What the line of a request in the log looks like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Fields with names, for people and `grep`.
+    #[default]
+    Text,
+    /// The combined format of NCSA.
+    #[cfg(feature = "access-log")]
+    Combined,
+    /// JSON with the fields that Caddy writes.
+    #[cfg(feature = "access-log")]
+    Json,
+}
+
 /// Whether a server gives up the rights that it does not need.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SandboxMode {

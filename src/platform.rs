@@ -428,8 +428,8 @@ pub trait Platform {
     /// The monotonic clock.
     fn now(&self) -> Instant;
 
-    /// Seconds since 1970: for protocol fields, never for deadlines.
-    fn wall_clock_s(&self) -> u64;
+    /// Milliseconds since 1970: for protocol fields and the log, never for deadlines.
+    fn wall_clock_ms(&self) -> u64;
 
     /// Blocks until an event or until `timeout` passes (`None`: no timeout), and appends the events to `events`.
     /// May return early without any.

@@ -15,13 +15,16 @@ use super::settings::Settings;
 use super::usage::{Action, ParseError};
 #[cfg(feature = "share")]
 use super::welcome::Welcome;
+use crate::config::LogFormat;
 use crate::dialect::{Kind, Secret};
-use crate::os::log::{install, write_now};
+use crate::os::log::{Requests, install, write_now};
 use crate::platform::Health;
 use crate::reactor::Ended;
 use crate::server::{Builder, DEFAULT_ADDRESS, Handle, Listen, Server};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
+/// What is logged to standard error, and where requests are logged instead.
+type Log = (LevelFilter, Outcome<Option<Requests>>);
 
 pub(super) fn parse(words: &mut Parser) -> Result<Action, ParseError> {
     let settings = Settings::parse(words)?;
@@ -44,17 +47,17 @@ fn run(settings: &Settings) -> ExitCode {
         welcome.print(args, &listens(args), &server.handle());
         Ok(())
     };
-    run_to_end(args.max_level(), &build, &begin)
+    run_to_end((args.max_level(), requests(args)), &build, &begin)
 }
 
-/// Runs a server until it has drained, with a log of this level; `begin` is called before it accepts. A failure if a request
+/// Runs a server until it has drained, with this log; `begin` is called before it accepts. A failure if a request
 /// was cut off or an acknowledged change may be lost.
 pub(super) fn run_to_end(
-    level: LevelFilter,
+    log: Log,
     build: &dyn Fn() -> Outcome<Server>,
     begin: &dyn Fn(&Server) -> Outcome<()>,
 ) -> ExitCode {
-    let ended = serve(level, build, begin);
+    let ended = serve(log, build, begin);
     log::logger().flush();
     match ended {
         Ok(Ended { cut_off: 0, health: Health::Good | Health::ReadOnly | Health::Failing | Health::Gone }) => {
@@ -72,11 +75,11 @@ pub(super) fn run_to_end(
 }
 
 fn serve(
-    level: LevelFilter,
+    (level, requests): Log,
     build: &dyn Fn() -> Outcome<Server>,
     begin: &dyn Fn(&Server) -> Outcome<()>,
 ) -> Outcome<Ended> {
-    let writer = install(level)?;
+    let writer = install(level, requests?)?;
     let server = build();
     // Threads take over the sandbox of the one that starts them.
     writer.start()?;
@@ -97,6 +100,13 @@ fn begin(args: &Args, server: &Server) -> Outcome<()> {
         log::info!("[::]:{port} is reached over IPv6 only: for IPv4 too, add --listen 0.0.0.0:{port}");
     }
     Ok(announce(&handle)?)
+}
+
+/// The file that requests are logged to.
+fn requests(args: &Args) -> Outcome<Option<Requests>> {
+    let Some(file) = &args.builder.confinement.log_file else { return Ok(None) };
+    let opened = Requests::open(file, args.builder.log_format == LogFormat::Text);
+    Ok(Some(opened.map_err(|error| format!("cannot open the log file {}: {error}", file.display()))?))
 }
 
 pub(super) fn builder(args: &Args) -> Outcome<Builder> {

@@ -6,6 +6,8 @@ use log::LevelFilter;
 
 use super::flag::{Flag, SetResult, Value::*};
 use super::usage::{Command, Usage};
+#[cfg(feature = "access-log")]
+use crate::config::LogFormat;
 use crate::config::{self, SandboxMode, TlsFiles};
 use crate::dialect::{Kind, Listening};
 use crate::object::Durability;
@@ -383,6 +385,27 @@ const PROCESS: &[Flag<Args>] = &[
             Ok(())
         }),
         "Pin the congestion control of every connection, for benchmarks",
+    ),
+    #[cfg(feature = "access-log")]
+    Flag::new(
+        "log-format",
+        Text("FORMAT", |args, text| {
+            args.builder.log_format = match text {
+                "text" => LogFormat::Text,
+                "combined" => LogFormat::Combined,
+                "json" => LogFormat::Json,
+                _ => return Err("is none of text, combined and json".into()),
+            };
+            Ok(())
+        }),
+        "What the line of each request in the log looks like: fields with names (text), NCSA combined, or JSON with the \
+         fields of Caddy [default: text]",
+    ),
+    #[cfg(feature = "access-log")]
+    Flag::new(
+        "log-file",
+        Path("FILE", |args, file| args.builder.confinement.log_file = Some(file)),
+        "Log requests to this file, in a folder of its own, and all else to standard error; SIGUSR1 opens it again",
     ),
 ];
 

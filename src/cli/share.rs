@@ -121,7 +121,7 @@ fn run(args: &Args) -> ExitCode {
         Ok(())
     };
     let build = || Ok(builder(args, &shared, &secret, listen.clone()).build()?);
-    serve::run_to_end(LevelFilter::Warn, &build, &begin)
+    serve::run_to_end((LevelFilter::Warn, Ok(None)), &build, &begin)
 }
 
 fn look_up(args: &Args) -> Result<Shared, String> {

@@ -230,6 +230,8 @@ impl LengthPrefix {
             wrong_secret: false,
             verdict: context.verdict.take(),
             retry_after_s: None,
+            asked: None,
+            status: None,
             notes: &mut *context.notes,
         };
         let action = run(&mut self.line, &mut inner);

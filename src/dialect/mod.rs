@@ -3,6 +3,7 @@
 //! To add a dialect, write a module with a `Listener` that is a [`Dialect`] (its name, options and traits, and the
 //! protocol of its connections) and name the module here, twice.
 
+pub mod asked;
 pub mod auto;
 pub mod http;
 mod legacy;

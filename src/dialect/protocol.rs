@@ -6,6 +6,7 @@
 
 use std::net::IpAddr;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::access::Guesses;
@@ -15,6 +16,7 @@ use crate::command::{Answer, Command, Put};
 use crate::config::Limits;
 use crate::counters::Counters;
 use crate::dav_locks::{DavLocks, LockToken};
+use crate::dialect::asked::Asked;
 use crate::error::{CloseReason, Failure};
 use crate::ids::ClientAddress;
 use crate::object::Key;
@@ -109,6 +111,10 @@ pub struct Context<'a> {
     pub counters: &'a Counters,
     /// Set when the request was refused, for the log.
     pub refused: Option<Failure>,
+    /// Set where a request begins that has a head, for the log.
+    pub asked: Option<Arc<Asked>>,
+    /// The status of the response, where that has one.
+    pub status: Option<u16>,
     /// In how many seconds trying again may help, where that depends on more than the failure.
     pub retry_after_s: Option<u32>,
     /// What came of the [`Action::Verify`] before; its bytes are shown again.

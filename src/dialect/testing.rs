@@ -40,6 +40,8 @@ pub(super) fn call_protocol<R>(phase: Phase, access: &Access, call: impl FnOnce(
         wrong_secret: false,
         verdict: None,
         retry_after_s: None,
+        asked: None,
+        status: None,
         notes: &mut notes,
     };
     let result = call(&mut context);

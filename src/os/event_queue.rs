@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
+#[cfg(feature = "serve")]
+use signal_hook::consts::SIGUSR1;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXCPU};
 use signal_hook_mio::v1_0::Signals;
 
@@ -201,6 +203,10 @@ impl EventQueue {
         }
         process::survive_file_size_limit();
         process::ignore_stray_signals();
+        #[cfg(feature = "serve")]
+        if crate::os::log::has_file() {
+            signals.add_signal(SIGUSR1)?;
+        }
         // One that was ignored from the start is still sent to read files again.
         if self.reload.is_some() || self.ends_with_terminal {
             signals.add_signal(SIGHUP)?;
@@ -226,6 +232,11 @@ impl EventQueue {
                         if let (SIGHUP, Some(reload), false) = (signal, &self.reload, is_window_closed) {
                             // Where one is asked for already, that has not begun.
                             let _ = reload.try_send(());
+                            continue;
+                        }
+                        #[cfg(feature = "serve")]
+                        if signal == SIGUSR1 {
+                            crate::os::log::reopen();
                             continue;
                         }
                         // A second event ends the server at once. A terminal that closes sends SIGHUP, and its

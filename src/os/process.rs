@@ -13,9 +13,15 @@ pub fn clock() -> Instant {
 }
 
 /// Seconds since 1970, for names that must not repeat after a restart.
-#[allow(clippy::disallowed_methods, reason = "wall-clock time, read once at start")]
 pub fn unix_time() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    unix_time_ms() / 1000
+}
+
+/// Milliseconds since 1970.
+#[allow(clippy::disallowed_methods, reason = "this is where time comes from")]
+pub fn unix_time_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The name of this machine (uname(2)).

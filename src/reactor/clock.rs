@@ -15,20 +15,23 @@ pub(super) struct Clock {
     /// When the wait of this turn ended.
     pub now: Instant,
     pub wall_clock_s: u64,
+    /// The same in milliseconds.
+    pub wall_clock_ms: u64,
     /// Since the start.
     pub uptime: Duration,
     catch_up_turns: u8,
 }
 
 impl Clock {
-    pub(super) const fn new(now: Instant, wall_clock_s: u64) -> Self {
-        Self { started: now, now, wall_clock_s, uptime: Duration::ZERO, catch_up_turns: 0 }
+    pub(super) const fn new(now: Instant, wall_clock_ms: u64) -> Self {
+        let wall_clock_s = wall_clock_ms / 1000;
+        Self { started: now, now, wall_clock_s, wall_clock_ms, uptime: Duration::ZERO, catch_up_turns: 0 }
     }
 
     /// A wait with this timeout has ended with this many events.
-    pub(super) fn advance(&mut self, now: Instant, wall_clock_s: u64, timeout: Option<Duration>, events: usize) {
+    pub(super) fn advance(&mut self, now: Instant, wall_clock_ms: u64, timeout: Option<Duration>, events: usize) {
         let before = std::mem::replace(&mut self.now, now);
-        self.wall_clock_s = wall_clock_s;
+        (self.wall_clock_ms, self.wall_clock_s) = (wall_clock_ms, wall_clock_ms / 1000);
         self.uptime = now.saturating_duration_since(self.started);
         self.catch_up_turns = if timeout.is_some_and(|timeout| now > before + timeout + OVERSLEPT) {
             // Even without an event: a wait interrupted by SIGSTOP ends without looking (signal(7)).

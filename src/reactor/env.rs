@@ -10,6 +10,7 @@ use crate::groups::Groups;
 use crate::reactor::clock::Clock;
 use crate::reactor::lock_check::LockCheck;
 use crate::reactor::pacing::Pacing;
+use crate::reactor::request_lines::RequestLines;
 use crate::session::{Cx, Disk, Report, RequestDataPool};
 use crate::transfer::Meter;
 
@@ -34,6 +35,7 @@ pub(super) struct Env {
     pub groups: Groups,
     pub pacing: Pacing,
     pub lock_check: LockCheck,
+    pub request_lines: RequestLines,
 }
 
 impl Env {

@@ -1,14 +1,11 @@
 //! The log of requests: one line for each that ended, and a bounded number of lines a second about what failed:
 //! a refused line may be much shorter than the log line about it.
 
-use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::access::{Caller, Identity};
 use crate::reactor::env::Env;
 use crate::session::Report;
-use crate::wire::http::forwarded::UNKNOWN;
 
 /// How many lines about failures one connection has caused in one second of the server's uptime. Eight bytes, as
 /// each idle connection has one.
@@ -42,30 +39,6 @@ impl LogQuota {
     }
 }
 
-/// The client of a request: the peer, or the one that the peer named, and what it has proved.
-struct Shown {
-    peer: SocketAddr,
-    client: Option<IpAddr>,
-    caller: Caller,
-}
-
-impl fmt::Display for Shown {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.client {
-            None => self.peer.fmt(f),
-            Some(UNKNOWN) => write!(f, "unknown via={}", self.peer),
-            Some(client) => write!(f, "{client} via={}", self.peer),
-        }?;
-        match self.caller.identity() {
-            None => Ok(()),
-            Some(Identity::Secret) => f.write_str(" secret=full"),
-            Some(Identity::ReadSecret) => f.write_str(" secret=read"),
-            Some(Identity::Named { name, .. }) => write!(f, " user={name}"),
-            Some(Identity::Link { link, .. }) => write!(f, " link={}", link.key_id),
-        }
-    }
-}
-
 impl Env {
     /// Logs what the sessions have reported since the last call; all of it is about `peer`. The sink must not
     /// block: see `os::log`.
@@ -73,34 +46,19 @@ impl Env {
         if self.reports.is_empty() {
             return; // most steps end no request
         }
-        let (now, uptime, lines_max) = (self.clock.now, self.clock.uptime, self.limits.live.log_lines_per_s_max);
+        let (uptime, lines_max) = (self.clock.uptime, self.limits.live.log_lines_per_s_max);
         for report in self.reports.drain(..) {
-            let (word, key, caller, bytes, began, client, result) = match report {
+            match report {
                 Report::Note(note) => {
                     if quota.admits(lines_max, peer, uptime) {
                         log::info!(target: Report::TARGET, "note peer={peer} {}", note.escape_debug());
                     }
-                    continue;
                 }
-                Report::Request { word, key, caller, bytes, began, client, result } => {
-                    (word, key, caller, bytes, began, client, result)
+                Report::Request(ended) => {
+                    if ended.result.is_ok() || quota.admits(lines_max, peer, uptime) {
+                        self.request_lines.log(&ended, peer, &self.clock);
+                    }
                 }
-            };
-            let ms = now.saturating_duration_since(began).as_millis();
-            let key = key.as_str().escape_debug();
-            let peer = Shown { peer, client, caller };
-            match result {
-                Ok(()) => log::info!(
-                    target: Report::TARGET,
-                    "{word} peer={peer} key=\"/{key}\" bytes={bytes} result=ok ms={ms}"
-                ),
-                Err(trouble) if quota.admits(lines_max, peer.peer, uptime) => log::info!(
-                    target: Report::TARGET,
-                    "{word} peer={peer} key=\"/{key}\" bytes={bytes} result=failed told=\"{}\" cause=\"{}\" ms={ms}",
-                    trouble.failure,
-                    trouble.cause.escape_debug()
-                ),
-                Err(_) => {}
             }
         }
     }

@@ -53,6 +53,7 @@ mod name_locks;
 mod pacing;
 mod parts;
 mod receive;
+mod request_lines;
 mod scheduling;
 mod send;
 mod timers;

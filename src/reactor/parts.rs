@@ -6,7 +6,7 @@ use crate::access::Access;
 use crate::access::Guesses;
 use crate::admission::Admission;
 use crate::buffer::ChunkPool;
-use crate::config::{Fixed, Limits};
+use crate::config::{Fixed, Limits, LogFormat};
 use crate::counters::{Counters, Health};
 use crate::dialect::{Kind, Phase};
 use crate::groups::Groups;
@@ -23,6 +23,7 @@ use crate::reactor::listeners::{ListenerSetup, Listeners};
 use crate::reactor::lock_check::LockCheck;
 use crate::reactor::name_locks::NameLocks;
 use crate::reactor::pacing::Pacing;
+use crate::reactor::request_lines::RequestLines;
 use crate::reactor::scheduling::Scheduler;
 use crate::reactor::timers::Timers;
 use crate::reactor::upload_locks::UploadLocks;
@@ -82,7 +83,7 @@ impl<P: Platform> Reactor<P> {
     /// Makes no call of the platform but for the time.
     pub fn new(platform: P, setup: Setup) -> Self {
         let Setup { limits, access, listeners } = setup;
-        let clock = Clock::new(platform.now(), platform.wall_clock_s());
+        let clock = Clock::new(platform.now(), platform.wall_clock_ms());
         let mut counters =
             Counters { started_s: clock.wall_clock_s, dialect_names: &Kind::NAMES, ..Counters::default() };
         Self {
@@ -108,6 +109,7 @@ impl<P: Platform> Reactor<P> {
                 spare: RequestDataPool::default(),
                 guesses: Guesses::default(),
                 lock_check: LockCheck::default(),
+                request_lines: RequestLines::default(),
                 clock,
                 access,
                 certificate: None,
@@ -120,6 +122,11 @@ impl<P: Platform> Reactor<P> {
                 limits,
             },
         }
+    }
+
+    /// The lines of requests have this format from now on.
+    pub const fn set_log_format(&mut self, format: LogFormat) {
+        self.env.request_lines.format = format;
     }
 
     /// A connection together with the parts that working on it needs; `None` once it is gone.

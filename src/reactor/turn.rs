@@ -53,8 +53,8 @@ impl<P: Platform> Reactor<P> {
         let mut events = std::mem::take(&mut self.buffers.events);
         events.clear();
         self.platform.wait(timeout, &mut events)?;
-        let (now, wall_clock_s) = (self.platform.now(), self.platform.wall_clock_s());
-        self.env.clock.advance(now, wall_clock_s, timeout, events.len());
+        let (now, wall_clock_ms) = (self.platform.now(), self.platform.wall_clock_ms());
+        self.env.clock.advance(now, wall_clock_ms, timeout, events.len());
         self.env.counters.is_ending = !matches!(self.lifecycle, Lifecycle::Serving);
         self.env.counters.uptime_ms = u64::try_from(self.env.clock.uptime.as_millis()).unwrap_or(u64::MAX);
         self.observe_store();

@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
 use crate::access::Access;
-use crate::config::{Limits, StoreConfig, TlsFiles};
+use crate::config::{Limits, LogFormat, StoreConfig, TlsFiles};
 use crate::dialect::Listening;
 use crate::os::event_queue::{Control, EventQueue};
 use crate::os::{net, process};
@@ -75,6 +75,7 @@ pub struct Builder {
     handles_signals: bool,
     pub(crate) congestion: Option<String>,
     pub(crate) confinement: Confinement,
+    pub(crate) log_format: LogFormat,
 }
 
 /// What a server is made of.
@@ -311,6 +312,7 @@ impl Builder {
         };
         let setup = Setup { access, listeners: listeners.map(setup_of).collect(), limits: self.limits };
         let mut reactor = Reactor::new(platform, setup);
+        reactor.set_log_format(self.log_format);
         reactor.offer_locks(process::random().map_err(ServerError::system("no random bytes"))?);
         if let Some(notifier) = &notifier {
             Arc::clone(notifier).start(Arc::clone(&control)).map_err(ServerError::system(NO_THREAD))?;
@@ -413,6 +415,7 @@ impl Server {
             handles_signals: false,
             congestion: None,
             confinement: Confinement::default(),
+            log_format: LogFormat::default(),
         }
     }
 

@@ -87,8 +87,8 @@ impl Platform for OsPlatform {
         process::clock()
     }
 
-    fn wall_clock_s(&self) -> u64 {
-        process::unix_time()
+    fn wall_clock_ms(&self) -> u64 {
+        process::unix_time_ms()
     }
 
     fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {

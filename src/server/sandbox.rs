@@ -17,6 +17,8 @@ pub(crate) struct Confinement {
     pub(crate) user: Option<String>,
     /// Those that are read again while the server runs.
     pub(super) files: Vec<PathBuf>,
+    /// The file of the log, which may be made again.
+    pub(crate) log_file: Option<PathBuf>,
 }
 
 impl Confinement {
@@ -33,7 +35,9 @@ impl Confinement {
     ) -> Result<(DiskStore, String), ServerError> {
         let fail = |error: SandboxError| ServerError::Sandbox(error.to_string());
         let mut sandbox = Sandbox::begin(self.mode, self.user.as_deref()).map_err(fail)?;
-        let mut confine = |allowed: Allowed<'_>| sandbox.confine(&Allowed { files: &self.files, ..allowed });
+        let mut confine = |allowed: Allowed<'_>| {
+            sandbox.confine(&Allowed { files: &self.files, log_file: self.log_file.as_deref(), ..allowed })
+        };
         let store = DiskStore::open_confined(root, config, limits, wake, &mut confine);
         let store = store.map_err(|error| match error.is_of_sandbox() {
             true => ServerError::Sandbox(error.to_string()),

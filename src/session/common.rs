@@ -243,10 +243,12 @@ impl Common {
             wrong_secret: false,
             verdict,
             retry_after_s,
+            asked: None,
+            status: None,
             notes: &mut notes,
         };
         let result = run(self.dialect.protocol(), &mut context);
-        let Context { refused, wrong_secret, client, caller, lock_tokens, .. } = context;
+        let Context { refused, wrong_secret, client, caller, lock_tokens, asked, status, .. } = context;
         if wrong_secret {
             self.wrong_secrets = self.wrong_secrets.saturating_add(1);
             if !was_checked {
@@ -258,6 +260,10 @@ impl Common {
         }
         self.data.caller = caller;
         self.data.lock_tokens = lock_tokens;
+        if asked.is_some() {
+            (self.data.asked, self.data.bytes_logged) = (asked, 0);
+        }
+        self.data.status = status.or(self.data.status);
         let kind = self.dialect.kind();
         if kind != self.counted_as {
             // Only now has the peer shown what it speaks.
@@ -342,6 +348,7 @@ impl Common {
     pub(super) fn end(&mut self, reason: CloseReason, is_reset: bool, cx: &mut Cx<'_>) -> State {
         self.report_segments(cx);
         self.drop_outbox(cx);
+        self.data.asked = None;
         self.data.inbox = Vec::new();
         State::Done(Done { reason, is_reset })
     }

@@ -89,7 +89,7 @@ use step::Step;
 pub use arrival::{Arrival, ArrivalEvent, PeerRole};
 pub use cx::{Cx, Disk, DiskPace};
 pub use event::Event;
-pub use report::{Report, RequestError};
+pub use report::{Answer, Ended, Report, RequestError};
 pub use request_data::RequestDataPool;
 pub use step::{Consumed, Outgoing};
 pub use view::{Held, Holdings, Load, Peer, UploadView};

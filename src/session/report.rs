@@ -2,9 +2,12 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::access::Caller;
+use crate::dialect::Kind;
+use crate::dialect::asked::{self, Asked};
 use crate::error::Failure;
 use crate::object::Key;
 
@@ -13,24 +16,41 @@ use crate::object::Key;
 pub enum Report {
     /// What a dialect reports about its peer.
     Note(String),
-    /// One request that ended.
-    Request {
-        /// Its kind: `put`, `get`, …
-        word: &'static str,
-        key: Key,
-        caller: Caller,
-        /// Bytes of content that moved.
-        bytes: u64,
-        began: Instant,
-        /// The client, where a trusted proxy named it.
-        client: Option<IpAddr>,
-        result: Result<(), RequestError>,
-    },
+    /// One request that ended, or a part of one.
+    Request(Ended),
+}
+
+/// What is known of a request once it has ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its kind: `put`, `get`, …
+    pub word: &'static str,
+    pub key: Key,
+    pub caller: Caller,
+    /// Bytes of content that moved.
+    pub bytes: u64,
+    pub began: Instant,
+    /// The client, where a trusted proxy named it.
+    pub client: Option<IpAddr>,
+    pub result: Result<(), RequestError>,
+    pub dialect: Kind,
+    /// What its head was, where the dialect has heads.
+    pub asked: Option<Arc<Asked>>,
+    pub answer: Answer,
+}
+
+/// What the peer was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Nothing yet: this was a part of a request, as one file of a form.
+    Part,
+    /// The last of it, after parts with this many bytes of content; and the status, where the dialect has one.
+    Whole { status: Option<u16>, bytes_before: u64 },
 }
 
 impl Report {
     /// Where in the log they are found.
-    pub const TARGET: &str = "filewharf::transfer";
+    pub const TARGET: &str = asked::TARGET;
 }
 
 /// Why a request did not succeed.
@@ -75,10 +95,5 @@ pub(super) struct SentSegments {
 impl Request {
     pub(super) const fn new(word: &'static str, key: Key, caller: Caller, began: Instant) -> Self {
         Self { word, key, caller, bytes: 0, began, complete: None, segment: None }
-    }
-
-    pub(super) fn report(self, result: Result<(), RequestError>, client: Option<IpAddr>, reports: &mut Vec<Report>) {
-        let Self { word, key, caller, bytes, began, .. } = self;
-        reports.push(Report::Request { word, key, caller, bytes, began, client, result });
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::access::Caller;
@@ -11,6 +12,7 @@ use crate::access::password::Verdict;
 use crate::admission::Slot;
 use crate::buffer::Outbox;
 use crate::dav_locks::LockToken;
+use crate::dialect::asked::Asked;
 use crate::ids::GroupId;
 use crate::platform::Op;
 use crate::session::report::{Request, SentSegments};
@@ -44,6 +46,11 @@ pub struct RequestData {
     /// When to try again, for the answer to a request that is refused.
     pub(super) retry_after_s: Option<u32>,
     pub(super) request: Option<Request>,
+    /// What the head of the request was, until the response is logged; for the log only, as the two after it.
+    pub(super) asked: Option<Arc<Asked>>,
+    pub(super) status: Option<u16>,
+    /// Bytes of content of the parts of the request that are logged already.
+    pub(super) bytes_logged: u64,
     pub(super) segments: Option<Box<SentSegments>>,
     /// On the password in the bytes that are held.
     pub(super) verdict: Option<Box<Verdict>>,
@@ -67,6 +74,9 @@ impl RequestData {
         is_admitted: false,
         retry_after_s: None,
         request: None,
+        asked: None,
+        status: None,
+        bytes_logged: 0,
         segments: None,
         verdict: None,
         silence_reported: None,
@@ -98,6 +108,9 @@ impl LazyRequestData {
             is_admitted: _,
             retry_after_s: _,
             request,
+            asked,
+            status: _,
+            bytes_logged: _,
             segments,
             forwarded: _,
             verdict,
@@ -110,6 +123,7 @@ impl LazyRequestData {
             && ops.is_empty()
             && slot.is_none()
             && request.is_none()
+            && asked.is_none()
             && group.is_none()
             && counted_upload.is_none()
             && segments.is_none()

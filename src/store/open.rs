@@ -106,7 +106,8 @@ impl DiskStore {
         let mut store = Self::open_without_workers(root, config, limits, wake, Calls::of)?;
         let fd = &store.fs.root().fd;
         let may_be_remounted = !linux::is_local(fd.as_fd()) && is_mount_point(fd.as_fd());
-        let allowed = Allowed { root: fd.as_fd(), writes: !config.read_only, may_be_remounted, files: &[] };
+        let allowed =
+            Allowed { root: fd.as_fd(), writes: !config.read_only, may_be_remounted, files: &[], log_file: None };
         confine(allowed).map_err(OpenError::Sandbox)?;
         store.start(config, limits)?;
         Ok(store)

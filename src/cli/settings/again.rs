@@ -23,7 +23,7 @@ impl Reload for ReadAgain {
         let (args, given) = combine(&self.environment, &self.command_line).map_err(|mistake| mistake.to_string())?;
         let now = effective(&args, &given);
         Ok(Box::new(move |control| {
-            log::set_max_level(args.max_level());
+            crate::os::log::set_max_level(args.max_level());
             control.replace_limits(args.builder.limits.live);
             for line in self.waiting(&now) {
                 log::warn!("{line}");

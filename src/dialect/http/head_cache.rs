@@ -6,6 +6,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::dialect::asked::Asked;
 use crate::dialect::http::handler::Exchange;
 use crate::dialect::http::methods::get::Get;
 
@@ -32,8 +33,14 @@ impl Default for HeadCache {
 
 impl HeadCache {
     /// Memory of all entries at most, the names in the requests included.
-    pub(super) const BYTES_MAX: usize =
-        ENTRIES * (size_of::<Entry>() + HEAD_LEN_MAX + size_of::<Exchange>() + size_of::<Get>() + HEAD_LEN_MAX);
+    pub(super) const BYTES_MAX: usize = ENTRIES
+        * (size_of::<Entry>()
+            + HEAD_LEN_MAX
+            + size_of::<Exchange>()
+            + size_of::<Get>()
+            + HEAD_LEN_MAX
+            + size_of::<Asked>()
+            + HEAD_LEN_MAX);
 
     /// The request, if `input` is one cached head and nothing more.
     pub(super) fn find(&self, input: &[u8]) -> Option<Arc<Exchange>> {

@@ -313,6 +313,7 @@ impl Http {
         len: usize,
         context: &mut Context<'_>,
     ) -> Result<(usize, Action), HeadError> {
+        context.asked.clone_from(&exchange.response.asked);
         self.identify(head, context)?;
         let action = match Arc::get_mut(&mut exchange) {
             Some(exchange) => gate::begin(head, &self.listener.policy, exchange, context),
@@ -345,10 +346,8 @@ impl Http {
             let reason = if is_timeout { CloseReason::TooSlow } else { CloseReason::Refused };
             return ResponseMeta::default().refuse_and_close(failure, reason, context);
         };
-        let action = match failure {
-            Failure::TimedOut => handler.timed_out(response, context),
-            failure => handler.failed(failure, response, context),
-        };
+        let action =
+            if is_timeout { handler.timed_out(response, context) } else { handler.failed(failure, response, context) };
         self.end_if_over(action)
     }
 
@@ -377,12 +376,13 @@ impl Http {
     }
 
     /// The command of a head that came before, byte for byte, where that is all that it depends on.
-    fn begin_cached(&mut self, input: &[u8], context: &Context<'_>) -> Option<Action> {
+    fn begin_cached(&mut self, input: &[u8], context: &mut Context<'_>) -> Option<Action> {
         if context.proxy.is_some() || context.phase != Phase::Serving || context.access.takes_credentials() {
             return None;
         }
         let exchange = self.listener.head_cache.find(input)?;
         let command = exchange.handler.plain()?.command();
+        context.asked.clone_from(&exchange.response.asked);
         self.is_last_request |= !exchange.response.keep_alive();
         self.exchange = Some(exchange);
         Some(Action::Run(command))

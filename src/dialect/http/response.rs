@@ -2,7 +2,9 @@
 
 use std::fmt::Display;
 use std::io::Write as _;
+use std::sync::Arc;
 
+use crate::dialect::asked::Asked;
 #[cfg(feature = "page")]
 use crate::dialect::http::notice::{self, Place};
 use crate::dialect::http::policy::{Origins, Policy};
@@ -45,6 +47,8 @@ pub(super) struct ResponseMeta {
     /// Directories can be mounted: see [`Policy::offers_webdav`].
     pub(super) offers_webdav: bool,
     cors: Cors,
+    /// What was asked, for the log.
+    pub(super) asked: Option<Arc<Asked>>,
     /// Where a browser is shown a page in place of one line of text.
     #[cfg(feature = "page")]
     place: Option<Place>,
@@ -83,6 +87,7 @@ impl Default for ResponseMeta {
             serve_active: false,
             offers_webdav: false,
             cors: Cors::Off,
+            asked: None,
             #[cfg(feature = "page")]
             place: None,
         }
@@ -98,6 +103,7 @@ impl ResponseMeta {
             serve_active: policy.serve_active,
             offers_webdav: policy.offers_webdav(),
             cors: Cors::new(&head.fields, policy),
+            asked: Asked::log(head),
             #[cfg(feature = "page")]
             place: Place::of(head, &policy.prefix),
         }
@@ -178,6 +184,7 @@ impl ResponseMeta {
 
     /// The status line and the fields that every response has. The empty line is still to come.
     pub(super) fn head(&self, code: u16, context: &mut Context<'_>) {
+        context.status = Some(code);
         context.out.reserve(HEAD_BYTES);
         context.out.extend_from_slice(b"HTTP/1.1 ");
         write_decimal(u64::from(code), context.out);

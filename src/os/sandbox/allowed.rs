@@ -1,7 +1,7 @@
 //! What a sandbox leaves to a server.
 
 use std::os::fd::BorrowedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What a server continues to use.
 #[derive(Debug)]
@@ -14,4 +14,6 @@ pub struct Allowed<'a> {
     pub may_be_remounted: bool,
     /// Files that are read again. They are replaced by renaming, so all in their directories can be read.
     pub files: &'a [PathBuf],
+    /// The file of the log, which is renamed and then made again: files can be made and written in its directory.
+    pub log_file: Option<&'a Path>,
 }

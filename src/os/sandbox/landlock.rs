@@ -45,8 +45,11 @@ fn enforce(allowed: &Allowed<'_>) -> Result<RestrictionStatus, RulesetError> {
     if let Some(above) = above(allowed) {
         rules = rules.add_rule(PathBeneath::new(above, of_root))?;
     }
-    for path in allowed.files.iter().flat_map(|file| readable_for(file)) {
+    for path in allowed.files.iter().flat_map(|file| opened_for(file)) {
         rules = grant(rules, &path, AccessFs::ReadFile.into())?;
+    }
+    for path in allowed.log_file.iter().flat_map(|file| opened_for(file)) {
+        rules = grant(rules, &path, make_bitflags!(AccessFs::{WriteFile | MakeReg}))?;
     }
     // The reserve descriptor of the listeners is opened again when it was used.
     rules = grant(rules, Path::new("/dev/null"), AccessFs::ReadFile.into())?;
@@ -82,12 +85,12 @@ fn is_top(dir: &OwnedFd) -> bool {
     top.is_none() || id(dir) == top
 }
 
-/// What must be readable for a file that may be replaced: its directories, or it alone where that would be everything.
-fn readable_for(file: &Path) -> Vec<PathBuf> {
+/// What must be open for a file that may be replaced: its directories, or it alone where that would be everything.
+fn opened_for(file: &Path) -> Vec<PathBuf> {
     let of_dir = |dir: PathBuf| match open(&dir) {
         Ok(fd) if is_top(&fd) => {
             let name = file.display();
-            log::warn!("{name} lies in the topmost folder: once it is replaced it cannot be read again");
+            log::warn!("{name} lies in the topmost folder: once it is replaced it cannot be opened again");
             file.to_owned()
         }
         _ => dir,
@@ -109,7 +112,7 @@ mod tests {
 
     #[test]
     fn a_file_in_the_topmost_folder_is_granted_alone() {
-        let readable = |file: &str| readable_for(Path::new(file));
+        let readable = |file: &str| opened_for(Path::new(file));
         assert_eq!(readable("/no-such-file"), [PathBuf::from("/no-such-file")]);
         assert_eq!(readable("/proc/../no-such-file"), [PathBuf::from("/proc/../no-such-file")]);
         assert_eq!(readable("/proc/no-such-file"), [PathBuf::from("/proc")]);
@@ -123,7 +126,8 @@ mod tests {
         let restricted = move || {
             let root = open(dir.path()).expect("the folder is there");
             let files = [PathBuf::from("/no-such-file")];
-            let allowed = Allowed { root: root.as_fd(), writes: false, may_be_remounted: false, files: &files };
+            let allowed =
+                Allowed { root: root.as_fd(), writes: false, may_be_remounted: false, files: &files, log_file: None };
             // A kernel without it has nothing to test.
             restrict(&allowed).is_err() || std::fs::File::open(program).is_err()
         };

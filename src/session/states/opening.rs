@@ -20,9 +20,10 @@ impl Behavior for Opening {
             }
             // The file that the peer announced is there: no body is received.
             (Ok(Outcome::Committed(stored)), Self::Create(_)) => {
+                let answer = Ok(Answer::Stored(stored));
+                let action = common.with_protocol(cx, |protocol, context| protocol.answered(answer, context));
                 common.report(Ok(()), cx);
-                let answer = Answer::Stored(stored);
-                Step::Obey(common.with_protocol(cx, |protocol, context| protocol.answered(Ok(answer), context)))
+                Step::Obey(action)
             }
             (Ok(Outcome::Opened { file, meta, source: Source::Held }), Self::Open) if !common.holds_slot() => {
                 Step::NeedSlot(SlotRequest::Download { file, meta })

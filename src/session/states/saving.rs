@@ -80,9 +80,10 @@ impl AfterSaving {
         common.give_back(done.chunk, cx);
         match (self, done.result) {
             (Self::Answer, Ok(Outcome::PartEnded(state))) => {
+                let answer = Ok(Answer::Saved(state));
+                let action = common.with_protocol(cx, |protocol, context| protocol.answered(answer, context));
                 common.report(Ok(()), cx);
-                let answer = Answer::Saved(state);
-                Step::Obey(common.with_protocol(cx, |protocol, context| protocol.answered(Ok(answer), context)))
+                Step::Obey(action)
             }
             (Self::Answer, Err(error)) => error.into(),
             (Self::Answer, Ok(_)) => common.fail_inside("a part that ended otherwise", cx),

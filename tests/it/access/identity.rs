@@ -132,7 +132,7 @@ fn the_log_has_the_name_that_a_request_was_permitted_by() {
         ("anna", "/home/anna/f", " user=anna key=\"/home/anna/f\""),
         ("anna", "/drop/f", " user=anna key=\"/drop/f\""),
         ("", "/pub/f", ":50851 key=\"/pub/f\""),
-        ("mallory", "/pub/f", ":50851 key=\"/\""),
+        ("mallory", "/pub/f", ":50851 key=\"/pub/f\" bytes=0 result=failed"),
         ("", &format!("/home/anna/f{link}"), " link=k key=\"/home/anna/f\""),
         ("", "/pub/f", ":50851 key=\"/pub/f\""),
     ] {

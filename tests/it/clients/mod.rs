@@ -7,6 +7,8 @@ mod browser;
 mod credentials;
 mod http;
 mod legacy;
+#[cfg(feature = "access-log")]
+mod logs;
 mod mirrors;
 mod proxies;
 mod resumable;

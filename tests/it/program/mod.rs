@@ -1,6 +1,8 @@
 //! The built binary: what it prints, how it exits, and its client against its server.
 
 mod config;
+#[cfg(feature = "access-log")]
+mod log_file;
 mod process;
 mod sandbox;
 mod share;

@@ -143,8 +143,8 @@ impl Platform for StillPlatform {
         self.now
     }
 
-    fn wall_clock_s(&self) -> u64 {
-        STARTED_S
+    fn wall_clock_ms(&self) -> u64 {
+        STARTED_S * 1000
     }
 
     fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use filewharf::access::{Access, ClientCertificate, Rules};
 use filewharf::command::Whole;
-use filewharf::config::{Limits, Live};
+use filewharf::config::{Limits, Live, LogFormat};
 use filewharf::dialect::{Kind, Listening};
 use filewharf::ids::{ConnId, GroupId, ListenerId};
 use filewharf::platform::{Completion, Counters, Event, Health, Op, Readable, Signal, Source};
@@ -239,6 +239,11 @@ impl Rig {
         let mut reactor = Reactor::new(MemPlatform::new(&world), setup);
         reactor.offer_locks([0; 16]);
         Self { reactor, world }
+    }
+
+    /// Requests are logged so from now on.
+    pub fn logs_as(&mut self, format: LogFormat) {
+        self.reactor.set_log_format(format);
     }
 
     fn world(&self) -> RefMut<'_, Still> {

@@ -58,12 +58,18 @@ pub struct Fields<'a> {
     /// From browsers (Fetch Metadata).
     pub sec_fetch_site: Option<&'a str>,
     pub te: Values<'a>,
+    /// The first; for the log only.
+    pub user_agent: Option<&'a [u8]>,
     pub want_repr_digest: Values<'a>,
 }
 
 impl<'a> Fields<'a> {
     /// Stores the line if its name is known; `name` is in lower case, see [`lower_case`].
     pub(super) fn take(&mut self, name: &[u8], value: &'a [u8]) -> Result<(), HeadError> {
+        if name == b"user-agent" {
+            self.user_agent.get_or_insert(value);
+            return Ok(());
+        }
         let Some(slot) = self.slot(name) else { return Ok(()) };
         let value = text(value)?;
         match slot {

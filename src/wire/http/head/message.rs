@@ -77,6 +77,25 @@ impl<'a> Method<'a> {
         }
     }
 
+    pub const fn name(self) -> &'a str {
+        match self {
+            Self::Copy => "COPY",
+            Self::Delete => "DELETE",
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+            Self::Lock => "LOCK",
+            Self::MkCol => "MKCOL",
+            Self::Move => "MOVE",
+            Self::Options => "OPTIONS",
+            Self::Post => "POST",
+            Self::PropFind => "PROPFIND",
+            Self::PropPatch => "PROPPATCH",
+            Self::Put => "PUT",
+            Self::Unlock => "UNLOCK",
+            Self::Other(other) => other,
+        }
+    }
+
     /// True if a body of this method has no meaning (RFC 9110 §9.3, RFC 4918 §9).
     pub const fn is_without_body(self) -> bool {
         matches!(self, Self::Copy | Self::Delete | Self::Get | Self::Head | Self::Move | Self::Options | Self::Unlock)
@@ -87,6 +106,15 @@ impl<'a> Method<'a> {
 pub enum Version {
     Http10,
     Http11,
+}
+
+impl Version {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Http10 => "HTTP/1.0",
+            Self::Http11 => "HTTP/1.1",
+        }
+    }
 }
 
 /// How the body is delimited.

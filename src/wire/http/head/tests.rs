@@ -82,6 +82,7 @@ fn every_field_that_matters_is_kept_whatever_its_case() {
             sec_fetch_site,
             te,
             want_repr_digest,
+            user_agent: _,
         } = good(&text).fields;
         assert_eq!(host.map(str::to_lowercase).as_deref(), Some("h"));
         let lists = [

@@ -108,8 +108,13 @@ fn confined(root: &Path, files: &[PathBuf], act: impl Fn() + Copy + Send + 'stat
     let confined = std::thread::spawn(move || {
         let mut sandbox = Sandbox::begin(SandboxMode::Auto, None).expect("nothing is required");
         let root = open(&root, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).expect("a root");
-        let allowed =
-            Allowed { root: std::os::fd::AsFd::as_fd(&root), writes: true, may_be_remounted: false, files: &files };
+        let allowed = Allowed {
+            root: std::os::fd::AsFd::as_fd(&root),
+            writes: true,
+            may_be_remounted: false,
+            files: &files,
+            log_file: None,
+        };
         sandbox.confine(&allowed).expect("nothing is required");
         if let Some(missing) = sandbox.missing() {
             return println!("skipped: the kernel has no {missing}");

@@ -90,8 +90,8 @@ impl<W: World> Platform for MemPlatform<W> {
     type Stream = MemStream<W>;
     type Store = MemStore<W>;
 
-    fn wall_clock_s(&self) -> u64 {
-        STARTED_S + self.world.borrow_mut().parts().now_us / 1_000_000
+    fn wall_clock_ms(&self) -> u64 {
+        STARTED_S * 1000 + self.world.borrow_mut().parts().now_us / 1000
     }
 
     fn now(&self) -> Instant {

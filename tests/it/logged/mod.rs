@@ -2,6 +2,9 @@
 //! and why it failed; and what a dialect has to tell beside that. Why a connection ended is counted.
 //! In virtual time; a test hears the lines of its own thread.
 
+#[cfg(feature = "access-log")]
+mod formats;
+
 use std::cell::RefCell;
 use std::sync::Once;
 use std::time::Duration;
@@ -25,7 +28,7 @@ struct Listener;
 
 impl Log for Listener {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target() == "filewharf::transfer"
+        ["filewharf::transfer", "filewharf::request"].contains(&metadata.target())
     }
 
     fn log(&self, record: &Record<'_>) {
@@ -37,8 +40,12 @@ impl Log for Listener {
     fn flush(&self) {}
 }
 
-/// The lines since this was asked last.
+/// The lines since this was asked last, without what came of HTTP: see `formats`.
 pub(crate) fn lines() -> Vec<String> {
+    whole_lines().iter().filter_map(|line| line.split(" method=").next()).map(str::to_owned).collect()
+}
+
+fn whole_lines() -> Vec<String> {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         log::set_logger(&Listener).expect("there is no other logger");

@@ -31,7 +31,10 @@ impl LogFile {
 
     /// Writes whole lines.
     pub fn write(&mut self, lines: &[u8]) -> io::Result<()> {
-        if self.is_torn && !lines.is_empty() {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        if self.is_torn {
             self.file.write_all(b"\n")?;
         }
         self.is_torn = false;

@@ -99,7 +99,7 @@ fn begin(args: &Args, server: &Server) -> Outcome<()> {
     for port in ports_without_ipv4(handle.addresses()) {
         log::info!("[::]:{port} is reached over IPv6 only: for IPv4 too, add --listen 0.0.0.0:{port}");
     }
-    Ok(announce(&handle)?)
+    Ok(announce(args, &handle)?)
 }
 
 /// The file that requests are logged to.
@@ -145,15 +145,22 @@ fn listens(args: &Args) -> Vec<Listen> {
             }
         }
     }
+    if let Some(admin) = &args.admin {
+        let hosts = args.http.iter().filter(|(name, _)| name == "allow-host").cloned();
+        let options = admin.options.iter().cloned().chain(hosts).collect();
+        listens.push(Listen { options, ..admin.clone() });
+    }
     listens
 }
 
 /// Standard output carries these lines and nothing else, before the first connection is accepted.
-fn announce(handle: &Handle) -> Result<(), String> {
+fn announce(args: &Args, handle: &Handle) -> Result<(), String> {
     let mut out = std::io::stdout().lock();
     let mut write = || -> std::io::Result<()> {
-        for ((address, kind), is_tls) in handle.addresses().iter().zip(handle.encrypted()) {
+        let served = served(args, handle).len();
+        for (at, ((address, kind), is_tls)) in handle.addresses().iter().zip(handle.encrypted()).enumerate() {
             let tls = if *is_tls { ", TLS" } else { "" };
+            let kind = if at < served { kind.name() } else { "admin" };
             writeln!(out, "listening on {address} ({kind}{tls})")?;
         }
         out.flush()
@@ -161,15 +168,24 @@ fn announce(handle: &Handle) -> Result<(), String> {
     write().map_err(|error| format!("cannot write to standard output: {error}"))
 }
 
+/// All addresses but that of the operator, which is the last one.
+fn served<'a>(args: &Args, handle: &'a Handle) -> &'a [(SocketAddr, Kind)] {
+    &handle.addresses()[..handle.addresses().len() - usize::from(args.admin.is_some())]
+}
+
 fn warn_if_exposed(args: &Args, handle: &Handle) {
+    let exposed = |address: &SocketAddr| !address.ip().is_loopback();
+    let admin = &handle.addresses()[served(args, handle).len()..];
+    for (address, _) in admin.iter().filter(|(address, _)| exposed(address)) {
+        log::warn!("{address} is not a loopback address: anyone who can connect can see which clients the server has");
+    }
     if args.builder.access.is_some() {
         return; // its rules say what anybody may do
     }
     let what = args.rights_of_all();
     // The clients of the older systems cannot send a secret.
     let asks = |kind: Kind| args.token_file.is_some() && kind.traits().secret == Secret::Required;
-    let exposed = |address: &SocketAddr| !address.ip().is_loopback();
-    for (address, _) in handle.addresses().iter().filter(|(address, kind)| exposed(address) && !asks(*kind)) {
+    for (address, _) in served(args, handle).iter().filter(|(address, kind)| exposed(address) && !asks(*kind)) {
         log::warn!(
             "{address} is not a loopback address and requires no secret: anyone who can connect can {what} every file in {}",
             args.builder.root.display()

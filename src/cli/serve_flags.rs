@@ -20,6 +20,8 @@ pub(super) struct Args {
     pub(super) listen: Vec<Listen>,
     /// The first of these as it was written.
     first_listen: Option<String>,
+    /// Where the operator asks.
+    pub(super) admin: Option<Listen>,
     pub(super) legacy: bool,
     pub(super) token_file: Option<PathBuf>,
     pub(super) read_token_file: Option<PathBuf>,
@@ -56,6 +58,7 @@ impl Default for Args {
             builder: Server::builder().sandbox(SandboxMode::Auto).signals(),
             listen: Vec::new(),
             first_listen: None,
+            admin: None,
             legacy: false,
             token_file: None,
             read_token_file: None,
@@ -385,6 +388,17 @@ const PROCESS: &[Flag<Args>] = &[
             Ok(())
         }),
         "Pin the congestion control of every connection, for benchmarks",
+    ),
+    #[cfg(feature = "admin")]
+    Flag::new(
+        "admin",
+        Text("ADDR:PORT", |args, text| {
+            let (address, options) = text.split_once('?').unwrap_or((text, ""));
+            args.admin = Some(format!("http@{address}?{options}&admin").parse()?);
+            Ok(())
+        }),
+        "Answer the operator at this address: /health, /ready, /metrics and /connections, and nothing else; it asks for no \
+         secret",
     ),
     #[cfg(feature = "access-log")]
     Flag::new(

@@ -60,10 +60,13 @@ impl Welcome {
 }
 
 /// Where a browser reaches the listeners with these addresses, best first: at an address of `interfaces` where one listens
-/// on all. Without the listeners that accept proxies only.
+/// on all. Without the listeners that accept proxies only, and that of the operator.
 fn urls(listens: &[Listen], bound: &[(SocketAddr, Kind)], interfaces: &[IpAddr]) -> Vec<String> {
     let mut urls = Vec::new();
-    let is_for_browsers = |listen: &Listen| matches!(listen.kind, Kind::Auto | Kind::Http) && listen.proxies.is_none();
+    let is_for_browsers = |listen: &Listen| {
+        let is_admin = listen.options.iter().any(|(name, _)| name == "admin");
+        matches!(listen.kind, Kind::Auto | Kind::Http) && listen.proxies.is_none() && !is_admin
+    };
     for (listen, (address, _)) in listens.iter().zip(bound).filter(|(listen, _)| is_for_browsers(listen)) {
         let scheme = if listen.is_tls { "https" } else { "http" };
         let prefix = listen.options.iter().find(|(name, _)| name == "path-prefix").map_or("", |(_, path)| &**path);

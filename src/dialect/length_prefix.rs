@@ -226,6 +226,8 @@ impl LengthPrefix {
             phase: context.phase,
             wall_clock_s: context.wall_clock_s,
             counters: context.counters,
+            connections: None,
+            wants_connections: false,
             refused: None,
             wrong_secret: false,
             verdict: context.verdict.take(),

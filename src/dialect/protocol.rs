@@ -109,6 +109,10 @@ pub struct Context<'a> {
     pub wall_clock_s: u64,
     /// Current in the middle of a turn.
     pub counters: &'a Counters,
+    /// What is known of the connections of the server, as text, once that was asked for.
+    pub connections: Option<Box<str>>,
+    /// Set to ask for that: the bytes shown are shown again with it.
+    pub wants_connections: bool,
     /// Set when the request was refused, for the log.
     pub refused: Option<Failure>,
     /// Set where a request begins that has a head, for the log.

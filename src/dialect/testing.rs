@@ -36,6 +36,8 @@ pub(super) fn call_protocol<R>(phase: Phase, access: &Access, call: impl FnOnce(
         phase,
         wall_clock_s: 0,
         counters: &counters,
+        connections: None,
+        wants_connections: false,
         refused: None,
         wrong_secret: false,
         verdict: None,

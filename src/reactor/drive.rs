@@ -120,6 +120,10 @@ impl<P: Platform> Driver<'_, P> {
                     self.start(op, budget);
                     true
                 }
+                Want::Connections => {
+                    self.scheduler.wants_connections.push(self.id);
+                    false
+                }
                 Want::Slot => self.ask_for_slot(budget),
                 Want::Send(outgoing) => {
                     if is_any && self.reply_can_wait(outgoing) {

@@ -37,6 +37,7 @@ mod arrivals;
 mod bulk_queue;
 mod check;
 mod clock;
+mod connection_list;
 mod connections;
 mod contention;
 mod crowd;

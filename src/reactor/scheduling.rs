@@ -56,6 +56,8 @@ pub(super) struct Scheduler {
     pub run_queue: VecDeque<ConnId>,
     /// Bulk transfers that are ready.
     pub bulk: BulkQueue,
+    /// What is known of all connections is for these; empty between turns.
+    pub wants_connections: Vec<ConnId>,
     /// Answered in this turn, and the reply is not sent yet; empty between turns.
     pub replies: Vec<ConnId>,
     /// The reading of the meter at which the bytes of this turn are spent.
@@ -68,6 +70,7 @@ impl Scheduler {
         Self {
             run_queue: VecDeque::new(),
             bulk: BulkQueue::new(limits.turn_bytes_client),
+            wants_connections: Vec::new(),
             replies: Vec::new(),
             turn_until: 0,
             interactive: InteractiveLoad::default(),

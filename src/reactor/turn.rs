@@ -73,6 +73,7 @@ impl<P: Platform> Reactor<P> {
         self.run_queued();
         self.use_key();
         self.run_bulk();
+        self.list_connections();
         self.advance_drain();
         let Env { counters, pool, clock, .. } = &mut self.env;
         if self.crowd.turn_ended(counters.slots_used, pool, clock.now) {

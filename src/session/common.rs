@@ -224,6 +224,7 @@ impl Common {
         let retry_after_s = self.data.retry_after_s.take();
         let was_checked = verdict.is_some();
         let lock_tokens = self.data.lock_tokens.take();
+        let connections = self.data.connections.take();
         let data = &mut *self.data;
         let mut context = Context {
             out: data.outbox.text(),
@@ -239,6 +240,8 @@ impl Common {
             phase: cx.phase,
             wall_clock_s: cx.wall_clock_s,
             counters: cx.counters,
+            connections,
+            wants_connections: false,
             refused: None,
             wrong_secret: false,
             verdict,
@@ -248,7 +251,8 @@ impl Common {
             notes: &mut notes,
         };
         let result = run(self.dialect.protocol(), &mut context);
-        let Context { refused, wrong_secret, client, caller, lock_tokens, asked, status, .. } = context;
+        let Context { refused, wrong_secret, client, caller, lock_tokens, asked, status, wants_connections, .. } =
+            context;
         if wrong_secret {
             self.wrong_secrets = self.wrong_secrets.saturating_add(1);
             if !was_checked {
@@ -260,6 +264,7 @@ impl Common {
         }
         self.data.caller = caller;
         self.data.lock_tokens = lock_tokens;
+        self.data.wants_connections |= wants_connections;
         if asked.is_some() {
             (self.data.asked, self.data.bytes_logged) = (asked, 0);
         }

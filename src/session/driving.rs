@@ -43,6 +43,10 @@ impl Session {
             Event::ShutDown => self.shut_down(cx),
             Event::Unacknowledged(n) => self.looked(n, cx),
             Event::Completed(done) => self.completed(done, cx),
+            Event::Connections(text) if self.common.name == Name::AwaitHeader => {
+                (self.common.data.connections, self.common.is_unseen) = (Some(text), true);
+            }
+            Event::Connections(_) => {} // it has ended meanwhile
             Event::TimedOut { in_kernel } => self.timed_out(in_kernel, cx),
             Event::AsksForSlot => self.prepare_for_slot(cx),
             Event::SlotGranted => self.granted(cx),
@@ -66,6 +70,10 @@ impl Session {
             && let Some(op) = self.next_op()
         {
             return Some(Want::Run(op));
+        }
+        if self.common.data.wants_connections {
+            self.common.data.wants_connections = false;
+            return Some(Want::Connections);
         }
         if pass.enters(Stage::Slot) && self.wants_slot(pass.readable, pass.pace) {
             return Some(Want::Slot);

@@ -53,6 +53,8 @@ pub enum Event<'a> {
     Unacknowledged(usize),
     /// An operation ended. Its chunk is given back whatever the state is.
     Completed(Completion),
+    /// What is known of all connections.
+    Connections(Box<str>),
     /// A deadline passed. Also harmless when it did not. `in_kernel` bytes of what was sent are not acknowledged yet.
     TimedOut { in_kernel: usize },
     /// It is about to ask for a slot: what it still has of the last one is given back.

@@ -133,7 +133,7 @@ impl Session {
     // Called all the time for one or two of these, so the others must cost nothing.
     #[inline]
     pub fn peer(&self) -> Peer<'_> {
-        let Common { dialect, peer, peer_role, data, .. } = &self.common;
+        let Common { dialect, peer, peer_role, data, entered, .. } = &self.common;
         let is_admitted = !dialect.is_turned_away();
         let is_client = matches!(peer_role, PeerRole::Client | PeerRole::LimitedClient);
         Peer {
@@ -143,6 +143,8 @@ impl Session {
             has_share: is_admitted && is_client,
             arrival: self.arrival(),
             user: data.caller.name().unwrap_or_default(),
+            entered: *entered,
+            request: data.request.as_ref().map(|request| (request.bytes, request.began)),
             lock_tokens: data.lock_tokens.as_deref().unwrap_or_default(),
         }
     }

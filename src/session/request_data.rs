@@ -52,6 +52,9 @@ pub struct RequestData {
     /// Bytes of content of the parts of the request that are logged already.
     pub(super) bytes_logged: u64,
     pub(super) segments: Option<Box<SentSegments>>,
+    /// What is known of all connections; and whether that is to be found out, for the bytes that are held.
+    pub(super) connections: Option<Box<str>>,
+    pub(super) wants_connections: bool,
     /// On the password in the bytes that are held.
     pub(super) verdict: Option<Box<Verdict>>,
     /// When the dialect was last informed of a silence.
@@ -78,6 +81,8 @@ impl RequestData {
         status: None,
         bytes_logged: 0,
         segments: None,
+        connections: None,
+        wants_connections: false,
         verdict: None,
         silence_reported: None,
         sent: None,
@@ -113,6 +118,8 @@ impl LazyRequestData {
             bytes_logged: _,
             segments,
             forwarded: _,
+            connections,
+            wants_connections: _,
             verdict,
             silence_reported: _,
             sent: _,
@@ -127,6 +134,7 @@ impl LazyRequestData {
             && group.is_none()
             && counted_upload.is_none()
             && segments.is_none()
+            && connections.is_none()
             && verdict.is_none()
             && let Some(mut data) = self.0.take()
             && pool.0.len() < POOL_MAX
@@ -137,6 +145,7 @@ impl LazyRequestData {
             data.forwarded = None;
             data.retry_after_s = None;
             data.is_admitted = false;
+            data.wants_connections = false;
             pool.0.push(data);
         }
     }

@@ -1,6 +1,7 @@
 //! What is seen of a session from outside.
 
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use crate::admission::Slot;
 use crate::dav_locks::LockToken;
@@ -23,6 +24,10 @@ pub struct Peer<'a> {
     pub arrival: Option<Arrival>,
     /// The name that the caller of the request has proved; empty if none.
     pub user: &'a str,
+    /// When it came to its present state.
+    pub entered: Instant,
+    /// Bytes that the request under way has moved, and since when it is.
+    pub request: Option<(u64, Instant)>,
     /// The tokens of WebDAV locks that the request has shown.
     pub lock_tokens: &'a [LockToken],
 }

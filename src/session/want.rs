@@ -12,6 +12,8 @@ use crate::upload::UploadId;
 pub enum Want {
     /// This operation of the store. It is in flight until [`Event::Completed`](super::Event::Completed).
     Run(Op),
+    /// To be informed of all connections, once no other is worked on: [`Event::Connections`](super::Event::Connections).
+    Connections,
     /// A transfer slot: see [`Session::ask_for_slot`](super::Session::ask_for_slot).
     Slot,
     Send(Outgoing),

@@ -40,9 +40,15 @@ fn pass(
             return Ok(response.refuse_and_close(failure, CloseReason::Refused, context));
         }
         check_expectation(head)?;
-        if let Some(action) = monitoring::health(head, response, context) {
+        if !policy.is_admin
+            && let Some(action) = monitoring::health(head, response, context)
+        {
             return Ok(action);
         }
+    }
+    #[cfg(feature = "admin")]
+    if policy.is_admin {
+        return Ok(monitoring::admin(head, policy, response, context)?);
     }
     permit(head, policy, response, context)?;
     if let Some(action) = handler.respond(head, response, context)? {

@@ -66,8 +66,6 @@ use response::ResponseMeta;
 pub use response::TURNED_AWAY;
 use unserved::Unserved;
 
-const UNKNOWN_USER: &str = "the access file has no such user";
-
 #[cfg(feature = "archives")]
 const ARCHIVES_BYTES_MAX: usize = Archives::BYTES_MAX;
 #[cfg(not(feature = "archives"))]
@@ -115,6 +113,8 @@ impl Dialect for Listener {
             "trust=NETWORK,…",
             "remote-user",
             "path-prefix=PATH",
+            #[cfg(feature = "admin")]
+            "admin",
         ],
         client_speaks_first: true,
         secret: Secret::Required,
@@ -185,7 +185,7 @@ impl Http {
             context.caller = Caller::ANYBODY;
             let user = forwarded::remote_user(fields)?;
             let known = user.map(|user| context.access.named_by_proxy(user, context.wall_clock_s));
-            proxy.user = known.map(|caller| caller.ok_or(Failure::Denied(UNKNOWN_USER)));
+            proxy.user = known.map(|caller| caller.ok_or(Failure::Denied("the access file has no such user")));
         }
         Ok(())
     }
@@ -241,7 +241,7 @@ impl Http {
     ) -> Result<(usize, Action), HeadError> {
         let mount = mount::take_off(&self.listener.policy.prefix, head);
         let response = ResponseMeta::new(head, &self.listener.policy);
-        let answer = mount.answer(head);
+        let answer = mount.answer(head).or(self.listener.policy.is_admin.then_some(Err(Failure::NotFound)));
         #[cfg(feature = "webdav")]
         let answer = answer.or_else(|| condition::unmet(head, &self.listener.policy, context).map(Err));
         let exchange = match (answer, content) {
@@ -319,7 +319,7 @@ impl Http {
             Some(exchange) => gate::begin(head, &self.listener.policy, exchange, context),
             None => Action::Reset(CloseReason::Internal),
         };
-        if let Action::Verify(_) = action {
+        if let Action::Verify(_) | Action::More = action {
             return Ok((0, action));
         }
         self.is_last_request |= !head.keep_alive && is_bodyless(head);

@@ -1,9 +1,13 @@
-//! `/.filewharf/health` and `/.filewharf/metrics`. No file can be stored under that prefix, and neither waits for
-//! a disk.
+//! `/.filewharf/health` and `/.filewharf/metrics`, and what the operator asks at an address that serves nothing else. No
+//! file can be stored under that prefix, and nothing here waits for a disk.
 
 use crate::access::{Rights, denied};
 use crate::counters::Health;
+#[cfg(feature = "admin")]
+use crate::dialect::http::policy::Policy;
 use crate::dialect::http::response::ResponseMeta;
+#[cfg(feature = "admin")]
+use crate::dialect::http::response::{Field, field};
 use crate::dialect::protocol::{Action, Context, Phase};
 use crate::error::Failure;
 use crate::object::Key;
@@ -16,15 +20,58 @@ pub(super) fn health(head: &Head<'_>, response: &ResponseMeta, context: &mut Con
     if !is_read_of("/.filewharf/health", head) {
         return None;
     }
-    let (code, text) = match (context.phase, context.counters.health) {
+    let (code, text) = state(context.phase, context);
+    response.text(code, &[("Cache-Control", &"no-store")], text, context);
+    Some(response.next_action())
+}
+
+/// The state of the server, and whether it takes requests.
+fn state(phase: Phase, context: &Context<'_>) -> (u16, &'static str) {
+    match (phase, context.counters.health) {
         (Phase::Draining, _) => (503, "draining\n"),
         (Phase::Serving, Health::Degraded) => (503, "degraded\n"),
         (Phase::Serving, Health::Failing) => (503, "failing\n"),
         (Phase::Serving, Health::Gone) => (503, "gone\n"),
         (Phase::Serving, Health::Good | Health::ReadOnly) => (200, "ok\n"),
-    };
-    response.text(code, &[("Cache-Control", &"no-store")], text, context);
-    Some(response.next_action())
+    }
+}
+
+/// Answers the operator. A page of another site learns nothing but the state: its name is not one of this server.
+#[cfg(feature = "admin")]
+pub(super) fn admin(
+    head: &Head<'_>,
+    policy: &Policy,
+    response: &ResponseMeta,
+    context: &mut Context<'_>,
+) -> Result<Action, Failure> {
+    let no_store: [Field<'_>; 1] = [("Cache-Control", &"no-store")];
+    if !matches!(head.method, Method::Get | Method::Head) {
+        return Err(Failure::Denied("here is nothing to change"));
+    }
+    if let "/health" | "/ready" = head.path {
+        // A server that drains is well: it must not be ended for that.
+        let phase = if head.path == "/health" { Phase::Serving } else { context.phase };
+        let (code, text) = state(phase, context);
+        response.text(code, &no_store, text, context);
+        return Ok(response.next_action());
+    }
+    if !policy.answers_for(head.fields.host) {
+        return Err(Failure::WrongHost);
+    }
+    match head.path {
+        "/metrics" => Ok(write_metrics(response, context)),
+        "/connections" => {
+            let Some(text) = context.connections.take() else {
+                context.wants_connections = true;
+                return Ok(Action::More);
+            };
+            response.head(200, context);
+            field(no_store[0].0, no_store[0].1, context.out);
+            response.content("application/json", text.as_bytes(), context);
+            Ok(response.next_action())
+        }
+        _ => Err(Failure::NotFound),
+    }
 }
 
 /// The counters for Prometheus, if the head asks for them. With an access file, callers that may read the whole
@@ -40,12 +87,16 @@ pub(super) fn metrics(
     if context.access.rules().is_some() && !context.rights(&Key::root()).has(Rights::READ) {
         return Err(denied(&context.caller));
     }
+    Ok(Some(write_metrics(response, context)))
+}
+
+fn write_metrics(response: &ResponseMeta, context: &mut Context<'_>) -> Action {
     let mut text = Vec::new();
     metrics::write(context.counters, &mut text);
     response.head(200, context);
     context.out.extend_from_slice(b"Cache-Control: no-store\r\n");
     response.content(metrics::CONTENT_TYPE, &text, context);
-    Ok(Some(response.next_action()))
+    response.next_action()
 }
 
 fn is_read_of(path: &str, head: &Head<'_>) -> bool {

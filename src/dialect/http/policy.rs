@@ -21,6 +21,8 @@ pub(super) struct Policy {
     pub(super) prefix: Box<str>,
     refuses_passwords: bool,
     refuses_webdav: bool,
+    /// The operator asks here how the server is, and nothing else is served.
+    pub(super) is_admin: bool,
 }
 
 /// Which pages of other sites may use this server from a browser (CORS, the Fetch standard).
@@ -82,7 +84,7 @@ impl Policy {
     }
 
     /// Reads `serve-html`, `cors=ORIGIN` (an origin, or `*`), `allow-host=NAME` (a name, or `*`),
-    /// `trust=NETWORK,…`, `remote-user`, `path-prefix=PATH` and `no-webdav`.
+    /// `trust=NETWORK,…`, `remote-user`, `path-prefix=PATH`, `no-webdav` and `admin`.
     pub(super) fn new(options: &Options) -> Result<Self, OptionError> {
         let mut policy = Self::default();
         for (name, value) in options {
@@ -104,6 +106,7 @@ impl Policy {
                 }
                 ("remote-user", "") => policy.trusts_users = true,
                 ("no-webdav", "") => policy.refuses_webdav = true,
+                ("admin", "") => (policy.is_admin, policy.refuses_webdav) = (true, true),
                 (name, value) => return Err(OptionError::invalid(name, value, "takes no value")),
             }
         }

@@ -1,7 +1,9 @@
 //! HTTP in virtual time: `sections` of the RFCs as one table of requests and replies, `responses` that need more than a
-//! row, `listings`, directories as one file (`archives`), what mounts them (`webdav`) and locks them (`locks`; on real sockets `lock_races`, and `kill -9` in `lock_kills`), requests of pages of other sites (`cross_site`), their forms (`forms`), and a server that a
-//! proxy passes on under a path (`prefix`). Programs that speak HTTP are in `clients`.
+//! row, `listings`, directories as one file (`archives`), what mounts them (`webdav`) and locks them (`locks`; on real sockets `lock_races`, and `kill -9` in `lock_kills`), requests of pages of other sites (`cross_site`), their forms (`forms`), a server that a
+//! proxy passes on under a path (`prefix`), and the address of the operator (`admin`). Programs that speak HTTP are in `clients`.
 
+#[cfg(feature = "admin")]
+mod admin;
 #[cfg(feature = "archives")]
 mod archives;
 mod cross_site;

@@ -1,5 +1,7 @@
 //! The built binary: what it prints, how it exits, and its client against its server.
 
+#[cfg(feature = "admin")]
+mod admin;
 mod config;
 #[cfg(feature = "access-log")]
 mod log_file;

@@ -246,6 +246,11 @@ impl Rig {
         self.reactor.set_log_format(format);
     }
 
+    /// As an operator is shown them.
+    pub fn connection_list(&self) -> String {
+        self.reactor.connection_list()
+    }
+
     fn world(&self) -> RefMut<'_, Still> {
         self.world.borrow_mut()
     }

@@ -46,7 +46,8 @@ impl Program {
         if !options.contains(&"--listen") {
             command.args(["--listen", "127.0.0.1:0"]);
         }
-        let listeners = options.iter().filter(|option| **option == "--listen").count().max(1);
+        let listeners = options.iter().filter(|option| **option == "--listen").count().max(1)
+            + usize::from(options.contains(&"--admin"));
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().expect("the built binary can be run");
         let mut out = BufReader::new(child.stdout.take().expect("a pipe"));
         let (mut addresses, mut said) = (Vec::new(), String::new());

@@ -104,8 +104,8 @@ impl Joined {
     }
 }
 
-/// The reply to one request of tus, on a connection of its own.
-fn ask(address: SocketAddr, method: &str, path: &str, fields: &str, body: &[u8]) -> Result<String, String> {
+/// The reply to one request of HTTP, on a connection of its own.
+pub fn ask(address: SocketAddr, method: &str, path: &str, fields: &str, body: &[u8]) -> Result<String, String> {
     let head = format!(
         "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nTus-Resumable: 1.0.0\r\n{fields}\r\n"
     );
@@ -120,7 +120,8 @@ fn ask(address: SocketAddr, method: &str, path: &str, fields: &str, body: &[u8])
     said().map_err(|error: std::io::Error| format!("{method} {path}: {error}"))
 }
 
-fn field<'a>(reply: &'a str, name: &str) -> Option<&'a str> {
+/// A field of a reply.
+pub fn field<'a>(reply: &'a str, name: &str) -> Option<&'a str> {
     reply.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
 }
 

@@ -17,6 +17,7 @@
 //! | `server` | the real server, perhaps sabotaged |
 //! | `story` | what clients do, and what they may find afterwards |
 //! | `workload` | the clients |
+//! | `locks` | locks of WebDAV, and what may be found of them |
 //! | `parts` | uploads in parts, and what may be found of them |
 //! | `joins` | the same of uploads that are concatenated from others |
 //! | `examine` | one image |
@@ -28,6 +29,7 @@ mod device;
 mod examine;
 mod image;
 mod joins;
+mod locks;
 mod parts;
 mod report;
 mod server;

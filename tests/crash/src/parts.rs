@@ -1,11 +1,12 @@
 //! Uploads in parts: clients that are cut off again and again, and continue after what is safe. No power cut may take
-//! back an offset that was reported, nor give a name a content that is not whole.
+//! back an offset that was reported, nor give a name a content that is not whole. Joins and locks are planned here too.
 
 use std::net::SocketAddr;
 use std::thread;
 
 use crate::device::Device;
 use crate::joins::Joined;
+use crate::locks::Locked;
 use crate::story::{Event, Found, Violation, Visible, Wrong};
 use crate::workload::Client;
 use support::content::{Content, Random};
@@ -15,6 +16,8 @@ const LINES: usize = 6;
 const UPLOADS: usize = 4;
 /// Connections that have their uploads concatenated from others.
 const JOINERS: usize = 3;
+/// Connections that lock names.
+const LOCKERS: usize = 2;
 /// Parts of one upload at most.
 const PARTS_MAX: u64 = 6;
 /// Several checkpoints fit into one part: see `server::Server::start`.
@@ -30,11 +33,13 @@ pub struct Upload {
     ends: Vec<u64>,
 }
 
-/// The uploads of every connection.
+/// The uploads and locks of every connection.
 pub struct Plans {
     parts: Vec<Vec<Upload>>,
     /// Those of the connections after these.
     joins: Vec<Vec<Joined>>,
+    /// Those of the connections after these.
+    locks: Vec<Vec<Locked>>,
 }
 
 /// What a client knows of an upload, and from which place of the log on.
@@ -59,43 +64,41 @@ impl Plans {
         let mut line = |line| (0..UPLOADS).map(|n| upload(line, n, random)).collect();
         let parts = (0..LINES).map(&mut line).collect();
         let mut joined = |line| (0..UPLOADS).map(|n| Joined::new(format!("/joins/{line}/{n}"), random)).collect();
-        Self { parts, joins: (0..JOINERS).map(&mut joined).collect() }
+        let joins = (0..JOINERS).map(&mut joined).collect();
+        let mut locked = |line| (0..UPLOADS).map(|n| Locked::new(format!("/locks-{line}-{n}"), random)).collect();
+        Self { parts, joins, locks: (0..LOCKERS).map(&mut locked).collect() }
     }
 
     /// Makes every upload; the first reply that is another than expected ends the run.
     pub fn run(&self, address: SocketAddr, device: &Device) -> Result<(), String> {
+        let tell = |line, upload, told| device.note(Event::Told { line, upload, told });
+        let tell = &tell;
         thread::scope(|scope| {
-            let joiners: Vec<_> = (self.joins.iter().enumerate())
-                .map(|(line, uploads)| {
-                    scope.spawn(move || {
-                        uploads.iter().enumerate().try_for_each(|(n, upload)| {
-                            let tell = |told| device.note(Event::Told { line: LINES + line, upload: n, told });
-                            upload.make(address, tell)
-                        })
-                    })
-                })
-                .collect();
-            let lines: Vec<_> = (self.parts.iter().enumerate())
-                .map(|(line, uploads)| {
-                    scope.spawn(move || {
-                        uploads.iter().enumerate().try_for_each(|(n, upload)| {
-                            let tell = |told| device.note(Event::Told { line, upload: n, told });
-                            upload.make(address, tell)
-                        })
-                    })
-                })
-                .collect();
-            lines
-                .into_iter()
-                .chain(joiners)
-                .try_for_each(|line| line.join().map_err(|_| "a client panicked".to_owned())?)
+            let mut lines = Vec::new();
+            for (line, uploads) in self.parts.iter().enumerate() {
+                lines.push(scope.spawn(move || {
+                    uploads.iter().enumerate().try_for_each(|(n, one)| one.make(address, |told| tell(line, n, told)))
+                }));
+            }
+            for (line, uploads) in (LINES..).zip(&self.joins) {
+                lines.push(scope.spawn(move || {
+                    uploads.iter().enumerate().try_for_each(|(n, one)| one.make(address, |told| tell(line, n, told)))
+                }));
+            }
+            for (line, locks) in (LINES + JOINERS..).zip(&self.locks) {
+                lines.push(scope.spawn(move || {
+                    locks.iter().enumerate().try_for_each(|(n, one)| one.make(address, |told| tell(line, n, told)))
+                }));
+            }
+            lines.into_iter().try_for_each(|line| line.join().map_err(|_| "a client panicked".to_owned())?)
         })
     }
 
     /// Takes the files of these uploads from what is visible.
     pub fn take_from(&self, visible: &mut Visible) -> Visible {
         let joined = self.joins.iter().flatten().map(|upload| &upload.path);
-        let paths = self.parts.iter().flatten().map(|upload| &upload.path).chain(joined);
+        let locked = self.locks.iter().flatten().map(|lock| &lock.path);
+        let paths = self.parts.iter().flatten().map(|upload| &upload.path).chain(joined).chain(locked);
         paths.filter_map(|path| Some((path.clone(), visible.remove(path)?))).collect()
     }
 
@@ -114,6 +117,11 @@ impl Plans {
         for (line, uploads) in self.joins.iter().enumerate() {
             for (n, upload) in uploads.iter().enumerate() {
                 violations.extend(upload.judge(last_told(LINES + line, n), visible.get(&upload.path), address)?);
+            }
+        }
+        for (line, locks) in (LINES + JOINERS..).zip(&self.locks) {
+            for (n, lock) in locks.iter().enumerate() {
+                violations.extend(lock.judge(last_told(line, n), visible.get(&lock.path), address)?);
             }
         }
         for (line, uploads) in self.parts.iter().enumerate() {

@@ -258,8 +258,8 @@ impl Builder {
         process::keep_little_memory();
         let Plan { listens, mut speaks, access, ceiling } = self.plan()?;
         let notifier = self.notifier()?;
-        let mut opened = if self.handles_signals { Opened::take() } else { Ok(Opened::default()) }
-            .map_err(ServerError::system("a listener of systemd cannot be used"))?;
+        let mut opened =
+            Opened::take(self.handles_signals).map_err(ServerError::system("a listener of systemd cannot be used"))?;
         let mut listeners = Vec::new();
         let mut bound = Vec::new();
         let mut are_tls = Vec::new();

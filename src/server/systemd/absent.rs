@@ -27,11 +27,11 @@ impl Notifier {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Opened;
 
 impl Opened {
-    pub(super) const fn take() -> io::Result<Self> {
+    pub(super) const fn take(_is_main: bool) -> io::Result<Self> {
         Ok(Self)
     }
 

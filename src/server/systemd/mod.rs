@@ -107,8 +107,11 @@ fn watchdog() -> Option<Duration> {
 pub(super) struct Opened(Vec<(SocketAddr, TcpListener)>);
 
 impl Opened {
-    /// Takes what the process was started with.
-    pub(super) fn take() -> io::Result<Self> {
+    /// Takes what the process was started with, if this server is what it was started for.
+    pub(super) fn take(is_main: bool) -> io::Result<Self> {
+        if !is_main {
+            return Ok(Self::default());
+        }
         let mut all = ListenFd::from_env();
         let opened = (0..all.len()).map(|place| all.take_tcp_listener(place));
         let opened =

@@ -500,7 +500,7 @@ fn what_was_probably_meant_is_suggested() {
         (&["serve", path, "--max-connections", "-1"], "must be at least 1"),
         (&["serve", path, "--max-connections", "many"], "is not a whole number"),
         (&["serve", path, "--listen", "https://0.0.0.0:8443"], "write 0.0.0.0:8443?tls"),
-        (&["serve", path, "--listen", "127.0.0.1:0?tsl"], "path-prefix=PATH, tls, proxy=NETWORK"),
+        (&["serve", path, "--listen", "127.0.0.1:0?tsl"], "tls, reuseport, proxy=NETWORK"),
         (&["put", "/dev/null", "127.0.0.1:/tmp"], "write 127.0.0.1/tmp"),
     ] {
         let error = fails(arguments, 2);

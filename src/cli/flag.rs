@@ -114,3 +114,13 @@ impl<A> Value<A> {
         Ok(())
     }
 }
+
+/// Equality of two texts, for tables that are made while the program is compiled.
+#[cfg(feature = "serve")]
+pub(super) const fn is_same(one: &str, other: &str) -> bool {
+    let (one, other, mut at) = (one.as_bytes(), other.as_bytes(), 0);
+    while at < one.len() && at < other.len() && one[at] == other[at] {
+        at += 1;
+    }
+    at == one.len() && at == other.len()
+}

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use log::LevelFilter;
 
-use super::flag::{Flag, SetResult, Value::*};
+use super::flag::{Flag, SetResult, Value::*, is_same};
 use super::usage::{Command, Usage};
 #[cfg(feature = "access-log")]
 use crate::config::LogFormat;
@@ -491,60 +491,5 @@ const fn limit(name: &str) -> Flag<Args> {
     }
 }
 
-const fn is_same(one: &str, other: &str) -> bool {
-    let (one, other, mut at) = (one.as_bytes(), other.as_bytes(), 0);
-    while at < one.len() && at < other.len() && one[at] == other[at] {
-        at += 1;
-    }
-    at == one.len() && at == other.len()
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::Limits;
-
-    fn parse(words: &[&str]) -> Limits {
-        super::super::settings::Settings::of(words).expect("these can be parsed").args.builder.limits
-    }
-
-    /// `NAME: VALUE` for each field.
-    fn fields(limits: &Limits) -> Vec<String> {
-        format!("{limits:#?}").lines().map(|line| line.trim().to_owned()).collect()
-    }
-
-    #[test]
-    fn every_limit_flag_sets_one_field_and_shows_its_default() {
-        let mut set = Vec::new();
-        for flag in USAGE.all_flags().filter(|flag| matches!(flag.value, Limit(..))) {
-            let default = flag.shown(&mut Args::default()).expect(flag.syntax.long);
-            let name = format!("--{}", flag.syntax.long);
-            assert_eq!(parse(&[&name, &default]), Limits::default(), "{name} {default}");
-            let other = if flag.syntax.value_name == Some("BYTES") { "99K" } else { "99" };
-            let (before, after) = (fields(&Limits::default()), fields(&parse(&[&name, other])));
-            let changed: Vec<_> = before.iter().zip(&after).filter(|(before, after)| before != after).collect();
-            assert_eq!(changed.len(), 1, "{name} changes {changed:?}");
-            set.push(changed[0].0.clone());
-        }
-        set.sort();
-        set.dedup();
-        let flags = config::LIMITS.iter().filter(|limit| limit.flag.is_some()).count();
-        assert_eq!(set.len(), flags, "two flags set the same field, or one is in no group");
-    }
-
-    #[test]
-    fn help_shows_at_most_twenty_flags_and_all_of_them_if_asked() {
-        let (brief, all) = (USAGE.help(false), USAGE.help(true));
-        let shown = |help: &str| USAGE.all_flags().filter(|flag| help.contains(&flag.syntax.usage())).count();
-        assert!((10..=20).contains(&shown(&brief)), "{brief}");
-        assert_eq!(shown(&all), USAGE.all_flags().count(), "{all}");
-        assert!(brief.contains("--help=all"), "{brief}");
-    }
-
-    #[test]
-    fn turn_bytes_sets_the_limit_of_its_name() {
-        assert_eq!(parse(&["--turn-bytes", "64K"]).fixed.turn_bytes, 65_536);
-        let limits = parse(&["--max-turn-bytes", "1K"]).fixed;
-        assert_eq!((limits.turn_bytes_max, limits.turn_bytes_min), (1024, 1024));
-    }
-}
+mod tests;

@@ -446,6 +446,7 @@ fn on_a_terminal(arguments: &[&str]) -> String {
     rustix::termios::tcsetwinsize(&theirs, size).expect("a size");
     let mut child = Command::new(BINARY)
         .args(arguments)
+        .env("TERM", "xterm")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(theirs)

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
-#[cfg(feature = "serve")]
+#[cfg(feature = "access-log")]
 use signal_hook::consts::SIGUSR1;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXCPU};
 use signal_hook_mio::v1_0::Signals;
@@ -203,7 +203,7 @@ impl EventQueue {
         }
         process::survive_file_size_limit();
         process::ignore_stray_signals();
-        #[cfg(feature = "serve")]
+        #[cfg(feature = "access-log")]
         if crate::os::log::has_file() {
             signals.add_signal(SIGUSR1)?;
         }
@@ -234,7 +234,7 @@ impl EventQueue {
                             let _ = reload.try_send(());
                             continue;
                         }
-                        #[cfg(feature = "serve")]
+                        #[cfg(feature = "access-log")]
                         if signal == SIGUSR1 {
                             crate::os::log::reopen();
                             continue;

@@ -73,7 +73,9 @@ impl<P: Platform> Reactor<P> {
         self.run_queued();
         self.use_key();
         self.run_bulk();
-        self.list_connections();
+        if cfg!(feature = "admin") {
+            self.list_connections();
+        }
         self.advance_drain();
         let Env { counters, pool, clock, .. } = &mut self.env;
         if self.crowd.turn_ended(counters.slots_used, pool, clock.now) {

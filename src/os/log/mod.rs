@@ -8,6 +8,7 @@
 //! buffer and written together a moment later, so that a request costs neither a wake-up nor a
 //! system call.
 
+#[cfg_attr(not(feature = "access-log"), path = "no_file.rs")]
 mod file;
 
 use std::fmt::Write as _;

@@ -1,11 +1,13 @@
 //! What a session has in every state: its dialect, buffers, slot and clocks, and what several states do alike.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::access::Caller;
 use crate::buffer::Chunk;
 use crate::config::Limits;
+use crate::dialect::asked::Asked;
 use crate::dialect::{AnyProtocol, Context, GuessLimit, Kind, Protocol, TrustedProxy};
 use crate::error::{CloseReason, Failure};
 use crate::ids::{ClientAddress, FileId};
@@ -253,7 +255,23 @@ impl Common {
         let result = run(self.dialect.protocol(), &mut context);
         let Context { refused, wrong_secret, client, caller, lock_tokens, asked, status, wants_connections, .. } =
             context;
-        if wrong_secret {
+        (self.data.caller, self.data.lock_tokens) = (caller, lock_tokens);
+        self.data.wants_connections |= wants_connections;
+        let is_wrong = wrong_secret.then_some(was_checked);
+        self.after_protocol((client, is_from_proxy), is_wrong, (asked, status), notes, cx);
+        (result, refused)
+    }
+
+    /// Takes over what a dialect has found out. Not generic: the callers of that are many.
+    fn after_protocol(
+        &mut self,
+        (client, is_from_proxy): (IpAddr, bool),
+        wrong_secret_was_checked: Option<bool>,
+        (asked, status): (Option<Arc<Asked>>, Option<u16>),
+        notes: Vec<String>,
+        cx: &mut Cx<'_>,
+    ) {
+        if let Some(was_checked) = wrong_secret_was_checked {
             self.wrong_secrets = self.wrong_secrets.saturating_add(1);
             if !was_checked {
                 cx.guesses.failed(ClientAddress::of_ip(client), cx.now, cx.limits);
@@ -262,9 +280,6 @@ impl Common {
         if is_from_proxy {
             self.identify(client, cx);
         }
-        self.data.caller = caller;
-        self.data.lock_tokens = lock_tokens;
-        self.data.wants_connections |= wants_connections;
         if asked.is_some() {
             (self.data.asked, self.data.bytes_logged) = (asked, 0);
         }
@@ -277,7 +292,6 @@ impl Common {
             self.counted_as = kind;
         }
         cx.reports.extend(notes.into_iter().map(Report::Note));
-        (result, refused)
     }
 
     /// The address of the client that sent the present request.

@@ -388,6 +388,7 @@ fn a_random_history_with_kills_of_both_ends_in_equal_trees() {
             change(&sides.there(), &mut random);
             let [source, _] = sides.on_disk(is_upload);
             write(&source, "large", &support::client::content(random.next() >> 8, 9 << 20));
+            set_time(&source.join("large"), random.below(1 << 30));
             let operands = sides.operands(is_upload);
             let mut client = Command::new(BINARY)
                 .args(["sync", "--quiet", "--delete", "--retry-for", "0"])

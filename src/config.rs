@@ -94,6 +94,13 @@ pub enum LogFormat {
     Json,
 }
 
+impl LogFormat {
+    /// Where in the log requests are found as text, and notes about peers.
+    pub const TEXT_TARGET: &str = "filewharf::transfer";
+    /// Where they are in the format of another program: nothing is put in front of them.
+    pub const BARE_TARGET: &str = "filewharf::request";
+}
+
 /// Whether a server gives up the rights that it does not need.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SandboxMode {

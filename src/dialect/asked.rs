@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use percent_encoding::percent_decode_str;
 
+use crate::config::LogFormat;
 use crate::wire::http::head::Head;
 
-/// Where in the log requests are found.
-pub const TARGET: &str = "filewharf::transfer";
 /// Under this path, the digits of an id after these are left out.
 const UPLOADS: &str = ".filewharf/uploads/";
 const ID_DIGITS: usize = 4;
@@ -30,7 +29,8 @@ pub struct Asked {
 impl Asked {
     /// `None` where requests are not logged.
     pub(super) fn log(head: &Head<'_>) -> Option<Arc<Self>> {
-        let is_logged = cfg!(feature = "access-log") && log::log_enabled!(target: TARGET, log::Level::Info);
+        let is_logged =
+            cfg!(feature = "access-log") && log::log_enabled!(target: LogFormat::TEXT_TARGET, log::Level::Info);
         is_logged.then(|| Arc::new(Self::new(head)))
     }
 

@@ -19,10 +19,6 @@ use crate::wire::status;
 #[cfg(feature = "access-log")]
 use crate::wire::{http::target, json};
 
-/// Where lines are found that have nothing in front.
-#[cfg(feature = "access-log")]
-const BARE: &str = "filewharf::request";
-
 /// Writes the lines of requests.
 #[derive(Debug, Default)]
 pub(super) struct RequestLines {
@@ -44,12 +40,12 @@ impl RequestLines {
             #[cfg(feature = "access-log")]
             LogFormat::Combined => {
                 let _ = request.combined(&mut self.line);
-                log::info!(target: BARE, "{}", self.line);
+                log::info!(target: LogFormat::BARE_TARGET, "{}", self.line);
             }
             #[cfg(feature = "access-log")]
             LogFormat::Json => {
                 let _ = request.json(&mut self.line);
-                log::info!(target: BARE, "{}", self.line);
+                log::info!(target: LogFormat::BARE_TARGET, "{}", self.line);
             }
         }
     }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::access::Caller;
+use crate::config::LogFormat;
 use crate::dialect::Kind;
-use crate::dialect::asked::{self, Asked};
+use crate::dialect::asked::Asked;
 use crate::error::Failure;
 use crate::object::Key;
 
@@ -50,7 +51,7 @@ pub enum Answer {
 
 impl Report {
     /// Where in the log they are found.
-    pub const TARGET: &str = asked::TARGET;
+    pub const TARGET: &str = LogFormat::TEXT_TARGET;
 }
 
 /// Why a request did not succeed.

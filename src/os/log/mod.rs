@@ -23,6 +23,7 @@ use std::time::{Duration, SystemTime};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use simple_logger::SimpleLogger;
 
+use crate::config::LogFormat;
 use crate::os::stderr;
 use crate::time::Utc;
 use file::LogFile;
@@ -41,9 +42,9 @@ const BATCH_TIME: Duration = Duration::from_millis(20);
 /// The end of the process waits this long for what was logged to be written: the reader may have stopped.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 /// Targets that begin so are about transfers.
-const TRANSFERS: &str = "filewharf::transfer";
-/// Lines about requests in the format of other programs: nothing is put in front of them.
-const BARE: &str = "filewharf::request";
+const TRANSFERS: &str = LogFormat::TEXT_TARGET;
+/// Nothing is put in front of these lines.
+const BARE: &str = LogFormat::BARE_TARGET;
 
 /// Since the start.
 static DROPPED: AtomicU64 = AtomicU64::new(0);

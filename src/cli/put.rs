@@ -296,10 +296,7 @@ fn send_several(worker: &mut Worker<'_>, address: &Address, first: Job, more: &m
             let is_small = *size <= SMALL_LEN_MAX && !is_compared;
             if is_small { options.small_put(path, local, options.replaced()) } else { None }
         }
-        Job::Dir { path } => {
-            let line = format!("MKDIR parents=1 {}\n", as_dir(path));
-            key::absolute(&as_dir(path)).is_ok().then(|| Request::new(line.into_bytes()))
-        }
+        Job::Dir { path } => Request::make_dir(path),
     };
     let mut done = |job: &Job, answer| match job {
         Job::File { .. } if !is_stored(answer) => false,

@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 
 use super::connection::Connection;
 use super::error::ErrorKind;
-use super::requests::Client;
+use super::requests::{Client, delete_line, if_version, make_dir_line, time_line};
+use crate::wire::key;
 use crate::wire::line::Reply;
 
 /// Most requests under way.
@@ -26,6 +27,25 @@ impl Request {
     /// Without a body in the reply.
     pub(crate) fn new(bytes: Vec<u8>) -> Self {
         Self { bytes, body: None }
+    }
+
+    /// As [`Client::make_dir`]. `None` for a path that cannot be sent, here and in those that follow.
+    pub(crate) fn make_dir(path: &str) -> Option<Self> {
+        Self::of_line(path, make_dir_line(path))
+    }
+
+    /// As [`Client::set_time`].
+    pub(crate) fn set_time(path: &str, mtime: i64) -> Option<Self> {
+        Self::of_line(path, time_line(path, mtime))
+    }
+
+    /// As [`Client::delete_version`].
+    pub(crate) fn delete_version(path: &str, etag: &str) -> Option<Self> {
+        Self::of_line(path, delete_line(&if_version(etag), path))
+    }
+
+    fn of_line(path: &str, line: String) -> Option<Self> {
+        key::absolute(path).is_ok().then(|| Self::new(line.into_bytes()))
     }
 
     fn cost(&self) -> usize {

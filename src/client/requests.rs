@@ -11,6 +11,22 @@ use super::retry::Retry;
 use crate::wire::key;
 use crate::wire::line::Reply;
 
+pub(super) fn make_dir_line(path: &str) -> String {
+    format!("MKDIR parents=1 {}\n", as_dir(path))
+}
+
+pub(super) fn time_line(path: &str, mtime: i64) -> String {
+    format!("TIME mtime={mtime} {path}\n")
+}
+
+pub(super) fn delete_line(option: &str, path: &str) -> String {
+    format!("DELETE {option}{path}\n")
+}
+
+pub(super) fn if_version(etag: &str) -> String {
+    format!("if={etag} ")
+}
+
 /// A connection to a server, which is opened again when it is lost. All calls block.
 #[derive(Debug)]
 pub struct Client {
@@ -64,7 +80,7 @@ impl Client {
     /// Creates a directory and its parents, as far as they are missing; true if it was missing itself.
     pub fn make_dir(&mut self, path: &str) -> Result<bool, ClientError> {
         self.check(path)?;
-        let reply = self.request(&format!("MKDIR parents=1 {}\n", as_dir(path)), path)?;
+        let reply = self.request(&make_dir_line(path), path)?;
         Ok(reply.key("created") != Some("0"))
     }
 
@@ -75,7 +91,7 @@ impl Client {
 
     /// Removes this version of a file. Refused with 412 if there is another.
     pub(crate) fn delete_version(&mut self, path: &str, etag: &str) -> Result<(), ClientError> {
-        self.delete_with(&format!("if={etag} "), path)
+        self.delete_with(&if_version(etag), path)
     }
 
     /// Removes a directory with everything in it.
@@ -86,7 +102,7 @@ impl Client {
     fn delete_with(&mut self, option: &str, path: &str) -> Result<(), ClientError> {
         self.check(path)?;
         let mut was_lost = false;
-        let line = format!("DELETE {option}{path}\n");
+        let line = delete_line(option, path);
         self.attempt(
             path,
             &mut (),
@@ -136,7 +152,7 @@ impl Client {
     /// Sets the modification time of a file, in seconds since 1970.
     pub(crate) fn set_time(&mut self, path: &str, mtime: i64) -> Result<(), ClientError> {
         self.check(path)?;
-        self.request(&format!("TIME mtime={mtime} {path}\n"), path).map(drop)
+        self.request(&time_line(path, mtime), path).map(drop)
     }
 
     fn pair(&mut self, verb: &str, option: &str, old: &str, new: &str) -> Result<(), ClientError> {

@@ -7,7 +7,6 @@ use crate::client::{
     Client, ClientError, Equality, ErrorKind, Options, Progress as _, Replaced, Request, SMALL_LEN_MAX, as_dir,
     is_stored,
 };
-use crate::wire::key;
 
 /// How often a file that changes while it is read is sent again.
 const CHANGED_MAX: u32 = 5;
@@ -44,15 +43,14 @@ impl Upload<'_> {
     /// The request for a small change that one line answers.
     fn request(&self, options: &Options, change: &Change) -> Option<Request> {
         let path = self.sides.remote_path(&change.path);
-        let line = match change.action {
-            Action::Send if change.size > SMALL_LEN_MAX => return None,
-            Action::Send => return options.small_put(&path, &self.sides.local.join(&change.path), replaced(change)),
-            Action::MakeDir => format!("MKDIR parents=1 {}\n", as_dir(&path)),
-            Action::SetTime => format!("TIME mtime={} {path}\n", change.mtime),
-            Action::Delete => format!("DELETE if={} {path}\n", change.version),
-            Action::RemoveDir | Action::Copy | Action::Rename => return None,
-        };
-        key::absolute(&path).is_ok().then(|| Request::new(line.into_bytes()))
+        match change.action {
+            Action::Send if change.size > SMALL_LEN_MAX => None,
+            Action::Send => options.small_put(&path, &self.sides.local.join(&change.path), replaced(change)),
+            Action::MakeDir => Request::make_dir(&path),
+            Action::SetTime => Request::set_time(&path, change.mtime),
+            Action::Delete => Request::delete_version(&path, &change.version),
+            Action::RemoveDir | Action::Copy | Action::Rename => None,
+        }
     }
 
     pub(super) fn apply(&self, worker: &mut Worker<'_>, change: &Change) {
@@ -123,7 +121,7 @@ impl Upload<'_> {
         let [from, to] = [&change.from, &change.path].map(|path| self.sides.remote_path(path));
         let is_move = change.action == Action::Rename;
         let done = if is_move { client.move_to_free(&from, &to) } else { client.copy_to_free(&from, &to) };
-        // 404, 409 and 412 are also what a try gets after another one whose reply was lost.
+        // 404, 409 and 412 are also what a try gets after an earlier one with a lost reply.
         let is_done = match done {
             Ok(()) => true,
             Err(error) if matches!(error.kind.code(), Some(404 | 409 | 412)) => false,

@@ -34,7 +34,7 @@ impl Reload for ReadAgain {
 }
 
 impl ReadAgain {
-    /// A line for each flag whose value takes effect only with a restart.
+    /// A line for each changed flag that takes effect only with a restart.
     fn waiting(&self, now: &[Effective]) -> Vec<String> {
         let line = |flag: &'static Flag<Args>| {
             let name = flag.syntax.long;

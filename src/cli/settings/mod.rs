@@ -68,7 +68,8 @@ impl Settings {
     /// To read the file again, which these settings were read from.
     fn read_again(&self, file: PathBuf) -> ReadAgain {
         let (environment, command_line) = (self.environment.clone(), self.command_line.clone());
-        ReadAgain { file, environment, command_line, started: self.effective(), last: self.effective() }
+        let started = self.effective();
+        ReadAgain { file, environment, command_line, last: started.clone(), started }
     }
 
     /// See [`effective`].

@@ -1,4 +1,4 @@
-//! The line of a request as text, in the combined format of NCSA, and in the JSON of Caddy: what it was, who asked for
+//! The line of a request as text, in the combined format of NCSA, and in the JSON of Caddy: what it was, which client asked for
 //! it, what became of it; nothing that is secret, and nothing that a client could forge.
 
 use std::sync::Arc;

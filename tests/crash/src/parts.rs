@@ -2,7 +2,7 @@
 //! back an offset that was reported, nor give a name a content that is not whole. Joins and locks are planned here too.
 
 use std::net::SocketAddr;
-use std::thread;
+use std::thread::{self, Scope, ScopedJoinHandle};
 
 use crate::device::Device;
 use crate::joins::Joined;
@@ -71,25 +71,10 @@ impl Plans {
 
     /// Makes every upload; the first reply that is another than expected ends the run.
     pub fn run(&self, address: SocketAddr, device: &Device) -> Result<(), String> {
-        let tell = |line, upload, told| device.note(Event::Told { line, upload, told });
-        let tell = &tell;
         thread::scope(|scope| {
-            let mut lines = Vec::new();
-            for (line, uploads) in self.parts.iter().enumerate() {
-                lines.push(scope.spawn(move || {
-                    uploads.iter().enumerate().try_for_each(|(n, one)| one.make(address, |told| tell(line, n, told)))
-                }));
-            }
-            for (line, uploads) in (LINES..).zip(&self.joins) {
-                lines.push(scope.spawn(move || {
-                    uploads.iter().enumerate().try_for_each(|(n, one)| one.make(address, |told| tell(line, n, told)))
-                }));
-            }
-            for (line, locks) in (LINES + JOINERS..).zip(&self.locks) {
-                lines.push(scope.spawn(move || {
-                    locks.iter().enumerate().try_for_each(|(n, one)| one.make(address, |told| tell(line, n, told)))
-                }));
-            }
+            let mut lines = begin(scope, 0, &self.parts, device, |one, tell| one.make(address, tell));
+            lines.extend(begin(scope, LINES, &self.joins, device, |one, tell| one.make(address, tell)));
+            lines.extend(begin(scope, LINES + JOINERS, &self.locks, device, |one, tell| one.make(address, tell)));
             lines.into_iter().try_for_each(|line| line.join().map_err(|_| "a client panicked".to_owned())?)
         })
     }
@@ -138,6 +123,26 @@ impl Plans {
         }
         Ok(violations)
     }
+}
+
+type Line<'scope> = ScopedJoinHandle<'scope, Result<(), String>>;
+
+/// Begins connections, of which the first has this number; each does one thing after the other.
+fn begin<'scope, 'env, T: Sync>(
+    scope: &'scope Scope<'scope, 'env>,
+    first: usize,
+    all: &'env [Vec<T>],
+    device: &'env Device,
+    make: impl Fn(&T, &dyn Fn(Told)) -> Result<(), String> + Copy + Send + 'scope,
+) -> Vec<Line<'scope>> {
+    let lines = (first..).zip(all);
+    let begun = lines.map(|(line, all)| {
+        scope.spawn(move || {
+            let mut numbered = all.iter().enumerate();
+            numbered.try_for_each(|(n, one)| make(one, &|told| device.note(Event::Told { line, upload: n, told })))
+        })
+    });
+    begun.collect()
 }
 
 impl Upload {

@@ -83,7 +83,7 @@ fn main() {
     let server = Server::builder().root(dir.path()).listen("127.0.0.1:0").limits(limits).build();
     let server = server.expect("a free port");
     let handle = server.handle();
-    let address = handle.addresses()[0].0;
+    let address = handle.addresses()[0].0.socket_addr().expect("over TCP");
     let running = std::thread::spawn(move || {
         WATCHED.with(|watched| watched.set(true));
         server.run()

@@ -28,6 +28,21 @@ pub struct TlsFiles {
     pub names: Vec<String>,
 }
 
+/// The file of a Unix socket (unix(7)).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SocketFile {
+    /// Permission bits; a client connects that may write the file.
+    pub mode: u32,
+    /// `USER` or `USER:GROUP`, names or numbers. Without one, the process and its group own the file.
+    pub owner: Option<String>,
+}
+
+impl Default for SocketFile {
+    fn default() -> Self {
+        Self { mode: 0o660, owner: None }
+    }
+}
+
 /// How much may be stored under a prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quota {

@@ -4,12 +4,12 @@
 //! generation can never reach the next user of the slot. This file never looks anything up.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 
 use sha2::{Digest as _, Sha256};
 
-/// One TCP connection: its slot in the slab and which use of that slot it is.
+/// One connection: its slot in the slab and which use of that slot it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId {
     slot: u32,
@@ -104,6 +104,9 @@ impl ClientAddress {
         Self(bits)
     }
 }
+
+/// What stands for the address of a client of a Unix socket, which has none: this machine, without a port.
+pub const UNIX_PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// A client group: its place in the table, which is only valid while the group is referred to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

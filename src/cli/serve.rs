@@ -2,7 +2,6 @@
 
 use std::error::Error;
 use std::io::Write as _;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -20,7 +19,7 @@ use crate::dialect::{Kind, Secret};
 use crate::os::log::{Requests, install, write_now};
 use crate::platform::Health;
 use crate::reactor::Ended;
-use crate::server::{Builder, DEFAULT_ADDRESS, Handle, Listen, Server};
+use crate::server::{Address, Builder, DEFAULT_ADDRESS, Handle, Listen, Server};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 /// What is logged to standard error, and where requests are logged instead.
@@ -169,12 +168,12 @@ fn announce(args: &Args, handle: &Handle) -> Result<(), String> {
 }
 
 /// All addresses but that of the operator, which is the last one.
-fn served<'a>(args: &Args, handle: &'a Handle) -> &'a [(SocketAddr, Kind)] {
+fn served<'a>(args: &Args, handle: &'a Handle) -> &'a [(Address, Kind)] {
     &handle.addresses()[..handle.addresses().len() - usize::from(args.admin.is_some())]
 }
 
 fn warn_if_exposed(args: &Args, handle: &Handle) {
-    let exposed = |address: &SocketAddr| !address.ip().is_loopback();
+    let exposed = |address: &Address| address.socket_addr().is_some_and(|address| !address.ip().is_loopback());
     let admin = &handle.addresses()[served(args, handle).len()..];
     for (address, _) in admin.iter().filter(|(address, _)| exposed(address)) {
         log::warn!("{address} is not a loopback address: anyone who can connect can see which clients the server has");
@@ -194,10 +193,11 @@ fn warn_if_exposed(args: &Args, handle: &Handle) {
 }
 
 /// The ports on which all IPv6 addresses are listened on, and no IPv4 address is.
-fn ports_without_ipv4(addresses: &[(SocketAddr, Kind)]) -> impl Iterator<Item = u16> {
-    let wildcards = addresses.iter().filter(|(address, _)| address.is_ipv6() && address.ip().is_unspecified());
-    let ports = wildcards.map(|(address, _)| address.port());
-    ports.filter(|port| !addresses.iter().any(|(address, _)| address.is_ipv4() && address.port() == *port))
+fn ports_without_ipv4(addresses: &[(Address, Kind)]) -> impl Iterator<Item = u16> {
+    let addresses = || addresses.iter().filter_map(|(address, _)| address.socket_addr());
+    let wildcards = addresses().filter(|address| address.is_ipv6() && address.ip().is_unspecified());
+    let ports = wildcards.map(|address| address.port());
+    ports.filter(move |port| !addresses().any(|address| address.is_ipv4() && address.port() == *port))
 }
 
 #[cfg(test)]
@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn a_wildcard_of_ipv6_without_one_of_ipv4_is_noticed() {
         let found = |addresses: &[&str]| {
-            let addresses = addresses.iter().map(|address| (address.parse().expect("an address"), Kind::Auto));
+            let addresses = addresses.iter().map(|text| (Address::Ip(text.parse().expect("an address")), Kind::Auto));
             ports_without_ipv4(&addresses.collect::<Vec<_>>()).collect::<Vec<_>>()
         };
         assert_eq!(found(&["[::]:80"]), [80]);

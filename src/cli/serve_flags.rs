@@ -198,7 +198,7 @@ const OPTIONS: &[Flag<Args>] = &[
             args.first_listen.get_or_insert_with(|| text.to_owned());
             Ok(())
         }),
-        "Address to listen on, may be given many times; port 0 asks the kernel; [::] takes IPv6 only; ?proxy=NETWORK,… accepts proxies only, with the PROXY protocol; ?trust=NETWORK,… believes X-Forwarded-For and Forwarded of these; ?tls encrypts; ?reuseport shares the address with other processes",
+        "Address to listen on, or unix:PATH, may be given many times; port 0 asks the kernel; [::] takes IPv6 only; ?proxy=NETWORK,… accepts proxies only, with the PROXY protocol; ?trust=NETWORK,… believes X-Forwarded-For and Forwarded of these; ?tls encrypts; ?reuseport shares the address with other processes; of a unix socket ?mode=BITS (660) and ?owner=USER:GROUP are those of its file",
     )
     .default(DEFAULT_ADDRESS)
     .repeatable(),
@@ -257,11 +257,11 @@ const OPTIONS: &[Flag<Args>] = &[
     .default("durable"),
     Flag::new(
         "user",
-        Text("USER[:GID]", |args, text| {
+        Text("USER[:GROUP]", |args, text| {
             args.builder.confinement.user = Some(text.to_owned());
             Ok(())
         }),
-        "Started by root, become this user, a name or a UID, once the addresses are bound",
+        "Started by root, become this user, a name or a number, once the addresses are bound",
     ),
     #[cfg(feature = "share")]
     Flag::new("qr", Switch(|args| args.qr = true), "Print a QR code of the address for phones in the same network"),
@@ -392,7 +392,7 @@ const PROCESS: &[Flag<Args>] = &[
     #[cfg(feature = "admin")]
     Flag::new(
         "admin",
-        Text("ADDR:PORT", |args, text| {
+        Text("ADDR:PORT|unix:PATH", |args, text| {
             let (address, options) = text.split_once('?').unwrap_or((text, ""));
             args.admin = Some(format!("http@{address}?{options}&admin").parse()?);
             Ok(())

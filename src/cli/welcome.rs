@@ -8,7 +8,7 @@ use super::serve_flags::Args;
 use crate::dialect::Kind;
 use crate::os::log::write_now;
 use crate::os::net;
-use crate::server::{Handle, Listen};
+use crate::server::{Address, Handle, Listen};
 
 /// Most addresses that are printed.
 const URLS_MAX: usize = 16;
@@ -37,7 +37,8 @@ impl Welcome {
         let root = &args.builder.root;
         let root = std::path::absolute(root).unwrap_or_else(|_| root.clone());
         let mut text = format!("filewharf serves the folder {}", root.display());
-        urls.iter().for_each(|url| text.push_str(&format!("\n  {url}")));
+        let commands = commands(listens, handle.addresses());
+        urls.iter().chain(&commands).for_each(|way| text.push_str(&format!("\n  {way}")));
         let access = match (&args.builder.access, &args.token_file) {
             (Some(file), _) => format!("{} says who may do what.", file.display()),
             (None, Some(_)) => "A secret is asked for.".to_owned(),
@@ -59,20 +60,41 @@ impl Welcome {
     }
 }
 
-/// Where a browser reaches the listeners with these addresses, best first: at an address of `interfaces` where one listens
-/// on all. Without the listeners that accept proxies only, and that of the operator.
-fn urls(listens: &[Listen], bound: &[(SocketAddr, Kind)], interfaces: &[IpAddr]) -> Vec<String> {
-    let mut urls = Vec::new();
-    let is_for_browsers = |listen: &Listen| {
+/// The listeners with these addresses that speak HTTP, each with its scheme and the path of the top. Without those that
+/// accept proxies only, and that of the operator.
+fn of_http<'a>(
+    listens: &'a [Listen],
+    bound: &'a [(Address, Kind)],
+) -> impl Iterator<Item = (&'static str, &'a Address, String)> {
+    let is_http = |listen: &Listen| {
         let is_admin = listen.options.iter().any(|(name, _)| name == "admin");
         matches!(listen.kind, Kind::Auto | Kind::Http) && listen.proxies.is_none() && !is_admin
     };
-    for (listen, (address, _)) in listens.iter().zip(bound).filter(|(listen, _)| is_for_browsers(listen)) {
+    listens.iter().zip(bound).filter(move |(listen, _)| is_http(listen)).map(|(listen, (address, _))| {
         let scheme = if listen.is_tls { "https" } else { "http" };
         let prefix = listen.options.iter().find(|(name, _)| name == "path-prefix").map_or("", |(_, path)| &**path);
         let prefix = prefix.trim_matches('/');
         let path = if prefix.is_empty() { "/".to_owned() } else { format!("/{prefix}/") };
-        let mut addresses = vec![*address];
+        (scheme, address, path)
+    })
+}
+
+/// The commands that reach Unix sockets, which browsers do not.
+fn commands(listens: &[Listen], bound: &[(Address, Kind)]) -> Vec<String> {
+    let sockets = of_http(listens, bound).filter_map(|(scheme, address, path)| match address {
+        Address::Unix(file) => Some(format!("curl --unix-socket {} {scheme}://localhost{path}", file.display())),
+        Address::Ip(_) => None,
+    });
+    sockets.take(URLS_MAX).collect()
+}
+
+/// Where a browser reaches the listeners with these addresses, best first: at an address of `interfaces` where one listens
+/// on all.
+fn urls(listens: &[Listen], bound: &[(Address, Kind)], interfaces: &[IpAddr]) -> Vec<String> {
+    let mut urls = Vec::new();
+    for (scheme, address, path) in of_http(listens, bound) {
+        let Some(address) = address.socket_addr() else { continue };
+        let mut addresses = vec![address];
         if address.ip().is_unspecified() {
             let same = interfaces.iter().filter(|ip| ip.is_ipv4() == address.is_ipv4());
             let loopback = if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
@@ -102,8 +124,9 @@ mod tests {
         let interfaces = ["172.17.0.1", "192.168.1.5", "2001:db8::5"].map(|ip| ip.parse().expect("an address"));
         let found = |listens: &[&str]| {
             let listens: Vec<Listen> = listens.iter().map(|text| text.parse().expect("an address")).collect();
-            let bound = listens.iter().map(|listen| (listen.address.parse().expect("an address"), listen.kind));
-            urls(&listens, &bound.collect::<Vec<_>>(), &interfaces)
+            let bound = listens.iter().map(|listen| (net::resolve(&listen.address).expect("an address"), listen.kind));
+            let bound = bound.collect::<Vec<_>>();
+            [urls(&listens, &bound, &interfaces), commands(&listens, &bound)].concat()
         };
         assert_eq!(found(&["127.0.0.1:7070"]), ["http://127.0.0.1:7070/"]);
         assert_eq!(
@@ -117,7 +140,11 @@ mod tests {
             ]
         );
         assert_eq!(found(&["http@10.0.0.1:443?tls&path-prefix=/files/"]), ["https://10.0.0.1:443/files/"]);
-        assert_eq!(found(&["line@127.0.0.1:1", "127.0.0.1:2?proxy=10.0.0.1"]), [""; 0]);
+        assert_eq!(found(&["line@127.0.0.1:1", "127.0.0.1:2?proxy=10.0.0.1", "line@unix:/x"]), [""; 0]);
+        assert_eq!(
+            found(&["unix:/run/x?path-prefix=files", "127.0.0.1:80"]),
+            ["http://127.0.0.1:80/", "curl --unix-socket /run/x http://localhost/files/"]
+        );
     }
 
     #[test]

@@ -104,7 +104,8 @@ impl Traits {
 }
 
 /// What the address of every dialect may have besides; the server reads it.
-const OF_EVERY_ADDRESS: &[&str] = &["tls", "reuseport", "proxy=NETWORK,…"];
+const OF_EVERY_ADDRESS: &[&str] =
+    &["tls", "reuseport", "proxy=NETWORK,…", "of a unix socket mode=BITS", "owner=USER:GROUP"];
 
 /// Why a listener cannot be as its address says.
 #[derive(Clone, Debug, PartialEq, Eq)]

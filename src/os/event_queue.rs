@@ -8,7 +8,6 @@ use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::Duration;
 
-use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 #[cfg(feature = "access-log")]
 use signal_hook::consts::SIGUSR1;
@@ -19,6 +18,7 @@ use signal_hook_mio::v1_0::Signals;
 use crate::config::Live;
 use crate::counters::Counters;
 use crate::ids::{ConnId, ListenerId};
+use crate::os::net::Listener;
 use crate::os::{process, stderr, sys};
 use crate::platform::{Event, Readable, Rules, Signal};
 
@@ -172,7 +172,7 @@ impl EventQueue {
         self.poll.registry()
     }
 
-    pub fn add_listeners(&self, listeners: &mut [TcpListener]) -> io::Result<()> {
+    pub fn add_listeners(&self, listeners: &mut [Listener]) -> io::Result<()> {
         for (index, listener) in listeners.iter_mut().enumerate() {
             let token = Token((FIRST_LISTENER + index) << 32 | SPECIAL);
             self.poll.registry().register(listener, token, Interest::READABLE)?;

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::config::Networks;
 use crate::dialect::Listening;
-use crate::ids::ListenerId;
+use crate::ids::{ListenerId, UNIX_PEER};
 use crate::session::PeerRole;
 
 /// One listener.
@@ -39,7 +39,11 @@ pub(super) struct ListenerState {
 impl ListenerState {
     /// What a connection of this client is.
     pub(super) fn role_of(&self, client: SocketAddr) -> PeerRole {
-        if self.listening.trusts(client.ip()) { PeerRole::TrustedProxy } else { PeerRole::Client }
+        match client {
+            _ if self.listening.trusts(client.ip()) => PeerRole::TrustedProxy,
+            UNIX_PEER => PeerRole::LocalClient,
+            _ => PeerRole::Client,
+        }
     }
 }
 

@@ -4,10 +4,10 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 
 use super::listen::ListenError;
 use crate::dialect::{Kind, OptionError};
+use crate::os::net::Address;
 
 /// Why a server cannot start or continue.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub enum ServerError {
         source: io::Error,
     },
     /// systemd has opened a listener at an address that is not listened on.
-    Activated(SocketAddr),
+    Activated(Address),
     /// The access file is wrong, with its name and the line; or there is a secret besides.
     Access(String),
     /// The certificate and the key of TLS cannot be used, and why.

@@ -1,18 +1,18 @@
 //! A running server as other threads see it: its addresses, its counters, and requests to drain, reload or stop.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
 use crate::counters::Counters;
 use crate::dialect::Kind;
 use crate::os::event_queue::Control;
+use crate::os::net::Address;
 use crate::platform::Signal;
 
 /// A server as other threads see it. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Handle {
-    pub(super) bound: Arc<[(SocketAddr, Kind)]>,
+    pub(super) bound: Arc<[(Address, Kind)]>,
     pub(super) are_tls: Arc<[bool]>,
     pub(super) control: Arc<Control>,
     pub(super) reload: Option<SyncSender<()>>,
@@ -20,7 +20,7 @@ pub struct Handle {
 
 impl Handle {
     /// The addresses really bound, with what they speak, in the order they were asked for.
-    pub fn addresses(&self) -> &[(SocketAddr, Kind)] {
+    pub fn addresses(&self) -> &[(Address, Kind)] {
         &self.bound
     }
 

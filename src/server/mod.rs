@@ -20,7 +20,6 @@ mod sandbox;
 mod systemd;
 mod tls;
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -29,7 +28,8 @@ use crate::access::Access;
 use crate::config::{Limits, LogFormat, StoreConfig, TlsFiles};
 use crate::dialect::Listening;
 use crate::os::event_queue::{Control, EventQueue};
-use crate::os::{net, process};
+use crate::os::net::{self, Listener};
+use crate::os::process;
 use crate::reactor::{ListenerSetup, Reactor, Setup};
 use access_file::AccessFile;
 use platform::OsPlatform;
@@ -37,10 +37,11 @@ use reload::Reloads;
 use sandbox::Confinement;
 use systemd::{Notifier, Opened};
 
-pub use crate::config::{Fixed, Live, NetworkError, Networks, SandboxMode};
+pub use crate::config::{Fixed, Live, NetworkError, Networks, SandboxMode, SocketFile};
 pub use crate::counters::{Counters, Health, Histogram, Queued};
 pub use crate::dialect::{Kind, OptionError, UnknownDialect};
 pub use crate::object::Durability;
+pub use crate::os::net::Address;
 pub use crate::reactor::Ended;
 #[doc(hidden)]
 pub use access_file::read as read_access_file;
@@ -94,8 +95,8 @@ impl Builder {
         self
     }
 
-    /// Also listen here: `[DIALECT@]ADDR:PORT[?option=value&…]`, as [`Listen`] reads it. Without a dialect, the first
-    /// line of each connection tells which it is.
+    /// Also listen here: `[DIALECT@]ADDR:PORT[?option=value&…]` or `[DIALECT@]unix:PATH[?…]`, as [`Listen`] reads it.
+    /// Without a dialect, the first line of each connection tells which it is.
     pub fn listen(mut self, address: impl ToString) -> Self {
         self.listens.push(address.to_string().parse());
         self
@@ -239,8 +240,8 @@ impl Builder {
         self
     }
 
-    /// Become this user once the addresses are bound and the files of TLS and access are read: `NAME` or `UID`, with
-    /// `:GID` or without. Concerns the whole process, which root must have started, and cannot be undone.
+    /// Become this user once the addresses are bound and the files of TLS and access are read: `USER`, with
+    /// `:GROUP` or without, names or numbers. Concerns the whole process, which root must have started, and cannot be undone.
     pub fn user(mut self, user: impl Into<String>) -> Self {
         self.confinement.user = Some(user.into());
         self
@@ -266,7 +267,7 @@ impl Builder {
         let tls = tls::open(&self.tls, &listens, self.store.shared.then_some(&*self.root))?;
         for (listen, speaks) in listens.iter().zip(&mut speaks) {
             let (listener, address) = self.bind(listen, &mut opened)?;
-            self.restrict(speaks, listen, address, &access);
+            self.restrict(speaks, listen, &address, &access);
             listeners.push(listener);
             bound.push((address, listen.kind));
             are_tls.push(listen.is_tls);
@@ -329,14 +330,15 @@ impl Builder {
     }
 
     /// Tells a listener what it must not take at this address.
-    fn restrict(&self, speaks: &mut Listening, listen: &Listen, address: SocketAddr, access: &Access) {
-        let is_loopback = address.ip().to_canonical().is_loopback();
+    fn restrict(&self, speaks: &mut Listening, listen: &Listen, address: &Address, access: &Access) {
+        let address = address.socket_addr();
+        let is_loopback = address.is_some_and(|address| address.ip().to_canonical().is_loopback());
         // Pages in browsers on this machine reach it. While a client need prove nothing, only the host tells them from
         // its users.
         if is_loopback {
             speaks.restrict_hosts(&process::machine_name());
         }
-        let is_private = is_loopback || listen.is_tls || self.allows_plain_passwords;
+        let is_private = address.is_none() || is_loopback || listen.is_tls || self.allows_plain_passwords;
         if access.rules().is_some() && !is_private {
             speaks.refuse_passwords();
         }
@@ -347,27 +349,34 @@ impl Builder {
         notifier.map_err(ServerError::system("the socket of systemd, NOTIFY_SOCKET, cannot be reached"))
     }
 
-    fn bind(&self, listen: &Listen, opened: &mut Opened) -> Result<(mio::net::TcpListener, SocketAddr), ServerError> {
+    fn bind(&self, listen: &Listen, opened: &mut Opened) -> Result<(Listener, Address), ServerError> {
         let Listen { address, kind, .. } = listen;
         let fail = |source| ServerError::Listen { address: address.clone(), kind: *kind, source };
-        let resolved = net::resolve(address).map_err(fail)?;
-        let listener = match opened.at(resolved) {
-            Some(listener) => net::adopt(listener, &self.limits.fixed),
-            None => net::listen(resolved, listen.shares_port, &self.limits.fixed, self.congestion.as_deref()),
+        let mut address = net::resolve(address).map_err(fail)?;
+        let limits = &self.limits.fixed;
+        let listener = match (opened.at(&address), &address) {
+            (Some(listener), _) => net::adopt(listener, &address, limits),
+            (None, Address::Unix(path)) => net::listen_unix(path, &listen.socket_file).map(Listener::Unix),
+            (None, Address::Ip(address)) => {
+                net::listen(*address, listen.shares_port, limits, self.congestion.as_deref()).map(Listener::Tcp)
+            }
         };
         let listener = listener.map_err(fail)?;
-        if kind.traits().client_speaks_first || listen.is_tls {
-            net::defer(&listener, self.limits.fixed.accept_defer);
+        if let Listener::Tcp(listener) = &listener {
+            if kind.traits().client_speaks_first || listen.is_tls {
+                net::defer(listener, limits.accept_defer);
+            }
+            // Perhaps the kernel chose the port.
+            address = Address::Ip(listener.local_addr().map_err(fail)?);
         }
-        let bound = listener.local_addr().map_err(fail)?;
-        Ok((listener, bound))
+        Ok((listener, address))
     }
 }
 
 /// A server that is bound and ready to run.
 pub struct Server {
     reactor: Reactor<OsPlatform>,
-    bound: Vec<(SocketAddr, Kind)>,
+    bound: Vec<(Address, Kind)>,
     are_tls: Vec<bool>,
     control: Arc<Control>,
     reload: Option<SyncSender<()>>,
@@ -386,7 +395,7 @@ impl Server {
     /// # std::fs::write(directory.path().join("hello.txt"), "hello\n")?;
     /// let server = filewharf::Server::builder().root(directory.path()).listen("127.0.0.1:0").build()?;
     /// let handle = server.handle();
-    /// let address = handle.addresses()[0].0;
+    /// let address = handle.addresses()[0].0.socket_addr().expect("it listens over TCP");
     /// let running = std::thread::spawn(move || server.run());
     ///
     /// let mut client = TcpStream::connect(address)?;

@@ -52,9 +52,10 @@ impl Builder {
     #[allow(clippy::disallowed_methods, reason = "looks at the directory from outside")]
     pub(crate) fn check(mut self) -> Result<Ceiling, ServerError> {
         let Plan { listens, ceiling, .. } = self.plan()?;
-        for Listen { address, kind, .. } in &listens {
+        for Listen { address, kind, socket_file, .. } in &listens {
             let fail = |source| ServerError::Listen { address: address.clone(), kind: *kind, source };
             net::resolve(address).map_err(fail)?;
+            net::ids_of(socket_file).map_err(fail)?;
         }
         tls::check(&self.tls, &listens)?;
         let root = &self.root;

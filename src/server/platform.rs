@@ -7,8 +7,6 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mio::net::TcpListener;
-
 use crate::config::Fixed;
 #[cfg(feature = "config")]
 use crate::config::Live;
@@ -17,7 +15,7 @@ use crate::ids::{ConnId, FileId, ListenerId};
 use crate::os::event_queue::EventQueue;
 use crate::os::net::send::Sending;
 use crate::os::net::tls::{Acceptor, KeyWorker};
-use crate::os::net::{Listeners, TcpConnection};
+use crate::os::net::{Listener, Listeners, TcpConnection};
 use crate::os::{process, sys};
 use crate::platform::{AcceptError, Event, KeyUse, Platform, Rules, SendFile};
 use crate::store::DiskStore;
@@ -37,12 +35,7 @@ pub struct OsPlatform {
 
 impl OsPlatform {
     /// Registers everything with `queue`; its signals drain this server from now on.
-    pub fn new(
-        queue: EventQueue,
-        mut listeners: Vec<TcpListener>,
-        store: DiskStore,
-        limits: &Fixed,
-    ) -> io::Result<Self> {
+    pub fn new(queue: EventQueue, mut listeners: Vec<Listener>, store: DiskStore, limits: &Fixed) -> io::Result<Self> {
         queue.add_listeners(&mut listeners)?;
         queue.add_signals()?;
         Ok(Self {

@@ -1,5 +1,6 @@
 //! What a server with TLS begins with, and how it is read again.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -91,11 +92,15 @@ impl Reload for Certificates {
     }
 }
 
+/// Where connections are encrypted.
+fn ips(listens: &[Listen]) -> impl Iterator<Item = IpAddr> {
+    let listened = listens.iter().filter(|listen| listen.is_tls);
+    listened.filter_map(|listen| net::resolve(&listen.address).ok()?.socket_addr()).map(|address| address.ip())
+}
+
 /// The names and addresses that the operator gave.
 fn named(files: &TlsFiles, listens: &[Listen]) -> Vec<String> {
-    let listened = listens.iter().filter(|listen| listen.is_tls);
-    let ips = listened.filter_map(|listen| net::resolve(&listen.address).ok()).map(|address| address.ip());
-    ips.filter(|ip| !ip.is_unspecified()).map(|ip| ip.to_string()).chain(files.names.iter().cloned()).collect()
+    ips(listens).filter(|ip| !ip.is_unspecified()).map(|ip| ip.to_string()).chain(files.names.iter().cloned()).collect()
 }
 
 /// What clients may call this machine besides: where every address is listened on, by each of them.
@@ -103,9 +108,7 @@ fn known_as(listens: &[Listen]) -> Vec<String> {
     let mut names = vec![process::machine_name()];
     names.retain(|name| !name.is_empty() && name.is_ascii());
     names.extend(["localhost", "127.0.0.1", "::1"].map(str::to_owned));
-    let addresses =
-        listens.iter().filter(|listen| listen.is_tls).filter_map(|listen| net::resolve(&listen.address).ok());
-    if addresses.map(|address| address.ip()).any(|ip| ip.is_unspecified()) {
+    if ips(listens).any(|ip| ip.is_unspecified()) {
         names.extend(net::of_interfaces().into_iter().take(INTERFACES_MAX).map(|ip| ip.to_string()));
     }
     names

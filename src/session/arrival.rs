@@ -10,6 +10,8 @@ pub enum PeerRole {
     /// A proxy that has not named the client yet.
     Unidentified,
     Client,
+    /// It is on this machine and has no address, so it counts for none.
+    LocalClient,
     /// Its address has guessed too often, and too many of its connections wait already.
     LimitedClient,
     /// It may say which clients its requests are from.

@@ -16,7 +16,8 @@ fn a_program_may_drive_the_server_from_a_loop_of_its_own() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut server = Server::builder().root(dir.path()).listen("127.0.0.1:0").build().expect("a server");
     let handle = server.handle();
-    let mut client = TcpStream::connect(handle.addresses()[0].0).expect("the server listens");
+    let mut client =
+        TcpStream::connect(handle.addresses()[0].0.socket_addr().expect("over TCP")).expect("the server listens");
     client.write_all(b"PING\n").expect("it is sent");
     client.set_nonblocking(true).expect("O_NONBLOCK");
     let mut reply = Vec::new();
@@ -41,7 +42,7 @@ fn a_program_that_waits_for_its_own_events_too_serves_a_transfer_without_a_tick(
     let dir = tempfile::tempdir().expect("a temporary directory");
     std::fs::write(dir.path().join("f"), vec![b'x'; 3_000_000]).expect("a file");
     let mut server = Server::builder().root(dir.path()).listen("127.0.0.1:0").build().expect("a server");
-    let address = server.handle().addresses()[0].0;
+    let address = server.handle().addresses()[0].0.socket_addr().expect("over TCP");
     let client = std::thread::spawn(move || {
         let mut client = TcpStream::connect(address).expect("the server listens");
         client.write_all(b"GET /f\n").expect("it is sent");

@@ -1,13 +1,51 @@
 //! What a listener's address stands for. Numbers and `localhost` are never looked up.
 
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 #[cfg(feature = "share")]
 use std::net::{Ipv6Addr, UdpSocket};
+use std::path::PathBuf;
+
+/// Begins an address that is the path of a Unix socket.
+pub const UNIX: &str = "unix:";
+
+/// Where a server listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// Over TCP.
+    Ip(SocketAddr),
+    /// On a Unix socket, at this absolute path.
+    Unix(PathBuf),
+}
+
+impl Address {
+    /// Where that is over TCP.
+    pub const fn socket_addr(&self) -> Option<SocketAddr> {
+        if let Self::Ip(address) = self { Some(*address) } else { None }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "{UNIX}{}", path.display()),
+        }
+    }
+}
+
+/// The address of `unix:PATH` or of `ADDR:PORT`.
+pub fn resolve(text: &str) -> io::Result<Address> {
+    match text.strip_prefix(UNIX) {
+        Some(path) => Ok(Address::Unix(std::path::absolute(path)?)),
+        None => resolve_ip(text).map(Address::Ip),
+    }
+}
 
 /// The address of `ADDR:PORT`: numbers, `localhost`, or, where the client and with it the system's resolver
 /// is part of the program, any name. The resolver is a sixteenth of a server that is linked statically.
-pub fn resolve(text: &str) -> io::Result<SocketAddr> {
+fn resolve_ip(text: &str) -> io::Result<SocketAddr> {
     if let Ok(address) = text.parse() {
         return Ok(address);
     }
@@ -115,6 +153,13 @@ mod tests {
     }
 
     #[test]
+    fn a_path_is_absolute() {
+        assert_eq!(resolve("unix:/run/x@y:1").expect("a path").to_string(), "unix:/run/x@y:1");
+        let here = std::env::current_dir().expect("a directory").join("x");
+        assert_eq!(resolve("unix:x").expect("a path"), Address::Unix(here));
+    }
+
+    #[test]
     #[cfg(target_os = "linux")]
     fn the_interface_of_a_link_local_address_has_a_name_or_a_number() {
         let number = std::fs::read_to_string("/sys/class/net/lo/ifindex").expect("the loopback interface");
@@ -136,7 +181,7 @@ mod tests {
 
     #[test]
     fn this_machine_knows_itself() {
-        let address = resolve("localhost:7070").expect("an address");
-        assert!(address.ip().is_loopback() && address.port() == 7070, "{address}");
+        let address = resolve("localhost:7070").expect("an address").socket_addr();
+        assert!(address.is_some_and(|address| address.ip().is_loopback() && address.port() == 7070), "{address:?}");
     }
 }

@@ -4,21 +4,67 @@
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Duration;
 
-use mio::net::TcpListener;
+use mio::event::Source;
+use mio::net::{TcpListener, TcpStream, UnixListener};
+use mio::{Interest, Registry, Token};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
+use super::address::Address;
 use super::connection::TcpConnection;
 use crate::config::Fixed;
-use crate::ids::ListenerId;
+use crate::ids::{ListenerId, UNIX_PEER};
 use crate::os::sys;
 use crate::platform::{AcceptError, Stream as _};
 
 /// Connections the kernel keeps until they are accepted; it caps this itself.
-const BACKLOG: i32 = 4096;
+pub(super) const BACKLOG: i32 = 4096;
+
+/// What a connection is accepted from.
+#[derive(Debug)]
+pub enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Listener {
+    fn source(&mut self) -> &mut dyn Source {
+        match self {
+            Self::Tcp(listener) => listener,
+            Self::Unix(listener) => listener,
+        }
+    }
+
+    /// Takes one connection from the backlog.
+    fn accept(&self) -> Result<(TcpConnection, SocketAddr), AcceptError> {
+        match self {
+            Self::Tcp(listener) => accept(listener),
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept().map_err(classify)?;
+                // Only what is sent and received matters, which is the same; what is set of TCP fails, and is not missed.
+                let stream = TcpStream::from(OwnedFd::from(stream));
+                Ok((TcpConnection::new(stream), UNIX_PEER))
+            }
+        }
+    }
+}
+
+impl Source for Listener {
+    fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+        self.source().register(registry, token, interests)
+    }
+
+    fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+        self.source().reregister(registry, token, interests)
+    }
+
+    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        self.source().deregister(registry)
+    }
+}
 
 /// Opens a listener on `addr`, which other processes may listen on too if it `shares_port`. `congestion` pins the
 /// congestion control, for benchmarks.
@@ -47,12 +93,17 @@ pub fn listen(
     Ok(TcpListener::from_std(socket.into()))
 }
 
-/// Takes over a listener that another program has opened. The window scale stays as it was then.
-pub fn adopt(listener: std::net::TcpListener, limits: &Fixed) -> io::Result<TcpListener> {
+/// Takes over the listener at this address that another program has opened. The window scale stays as it was then.
+pub fn adopt(listener: OwnedFd, address: &Address, limits: &Fixed) -> io::Result<Listener> {
     let socket = Socket::from(listener);
     socket.set_nonblocking(true)?;
-    set_options(&socket, limits)?;
-    Ok(TcpListener::from_std(socket.into()))
+    Ok(match address {
+        Address::Ip(_) => {
+            set_options(&socket, limits)?;
+            Listener::Tcp(TcpListener::from_std(socket.into()))
+        }
+        Address::Unix(_) => Listener::Unix(UnixListener::from_std(socket.into())),
+    })
 }
 
 /// Buffers must be set before `listen` for the window scale to follow (tcp(7)).
@@ -105,18 +156,18 @@ fn classify(error: io::Error) -> AcceptError {
 
 /// Every listener of a server, in the order of their ids.
 pub struct Listeners {
-    sockets: Vec<TcpListener>,
+    sockets: Vec<Listener>,
     /// Closed for a moment to accept and reset a connection when descriptors are short.
     reserve: Option<File>,
 }
 
 impl Listeners {
-    pub fn new(sockets: Vec<TcpListener>) -> Self {
+    pub fn new(sockets: Vec<Listener>) -> Self {
         Self { sockets, reserve: reserve() }
     }
 
     pub fn accept(&self, ListenerId(index): ListenerId) -> Result<(TcpConnection, SocketAddr), AcceptError> {
-        self.sockets.get(usize::from(index)).map_or(Err(AcceptError::Empty), accept)
+        self.sockets.get(usize::from(index)).map_or(Err(AcceptError::Empty), Listener::accept)
     }
 
     /// See [`Platform::shed`](crate::platform::Platform::shed).

@@ -1,4 +1,4 @@
-//! TCP: addresses, listeners, connections, and how large files are sent over them.
+//! TCP and Unix sockets: addresses, listeners, connections, and how large files are sent over them.
 
 mod address;
 mod connection;
@@ -8,9 +8,11 @@ pub(crate) mod send;
 mod testing;
 #[cfg_attr(not(feature = "tls"), path = "tls/absent.rs")]
 pub mod tls;
+mod unix;
 
 #[cfg(feature = "share")]
 pub use address::for_clients;
-pub use address::{of_interfaces, resolve};
+pub use address::{Address, UNIX, of_interfaces, resolve};
 pub use connection::TcpConnection;
-pub use listener::{Listeners, adopt, defer, listen};
+pub use listener::{Listener, Listeners, adopt, defer, listen};
+pub use unix::{ids_of, listen as listen_unix};

@@ -53,7 +53,7 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Becomes `user`, if there is one (`NAME` or `UID`, then `:GID` or nothing), and gives up all privileges. Files
+    /// Becomes `user`, if there is one (`USER` or `USER:GROUP`, names or numbers), and gives up all privileges. Files
     /// that only a privileged user may open must be open already.
     pub fn begin(mode: SandboxMode, user: Option<&str>) -> Result<Self, SandboxError> {
         let mut sandbox = Self { mode, in_force: Vec::new(), missing: Vec::new() };
@@ -115,6 +115,19 @@ impl Sandbox {
         // Last: the calls that restrict are themselves not among those that are left.
         self.note("seccomp", seccomp::restrict())
     }
+}
+
+/// The UID and the GID of `USER` or `USER:GROUP`, names or numbers.
+#[cfg(all(target_os = "linux", feature = "sandbox"))]
+pub fn find_user(text: &str) -> Result<(u32, u32), String> {
+    privileges::find(text).map(|(uid, gid)| (uid.as_raw(), gid.as_raw()))
+}
+
+/// The same; this build knows no names.
+#[cfg(not(all(target_os = "linux", feature = "sandbox")))]
+pub fn find_user(text: &str) -> Result<(u32, u32), String> {
+    let ids = text.split_once(':').and_then(|(uid, gid)| Some((uid.parse().ok()?, gid.parse().ok()?)));
+    ids.ok_or_else(|| format!("{text:?} is not UID:GID, and this build knows no names of users"))
 }
 
 #[cfg(not(all(target_os = "linux", feature = "sandbox")))]

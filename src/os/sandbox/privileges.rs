@@ -1,17 +1,16 @@
 //! The user of the process and its capabilities (capabilities(7)). Given up, never asked for.
 
 use nix::errno::Errno;
-use nix::unistd::{Gid, Uid, User, geteuid, getgroups, getresgid, getresuid, setgroups, setresgid, setresuid};
+use nix::unistd::{Gid, Group, Uid, User, geteuid, getgroups, getresgid, getresuid, setgroups, setresgid, setresuid};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set, no_new_privs as has_no_new_privs,
     remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
 };
 
-/// The user and group that a word names: `NAME`, or `UID`, with `:GID` or without.
-fn find(text: &str) -> Result<(Uid, Gid), String> {
+/// The user and group that a word names: `USER`, with `:GROUP` or without, names or numbers.
+pub(super) fn find(text: &str) -> Result<(Uid, Gid), String> {
     let (user, group) = text.split_once(':').map_or((text, None), |(user, group)| (user, Some(group)));
-    let group = group.map(|group| group.parse().map(Gid::from_raw).map_err(|_| format!("{group:?} is not a GID")));
-    let group = group.transpose()?;
+    let group = group.map(find_group).transpose()?;
     let known = match user.parse().map(Uid::from_raw) {
         Ok(uid) => match group {
             Some(group) => return Ok((uid, group)),
@@ -22,6 +21,14 @@ fn find(text: &str) -> Result<(Uid, Gid), String> {
     let known = known.map_err(|error| format!("{user}: {error}"))?;
     let known = known.ok_or_else(|| format!("there is no user {user:?}; write UID:GID for one without a name"))?;
     Ok((known.uid, group.unwrap_or(known.gid)))
+}
+
+fn find_group(text: &str) -> Result<Gid, String> {
+    if let Ok(gid) = text.parse() {
+        return Ok(Gid::from_raw(gid));
+    }
+    let known = Group::from_name(text).map_err(|error| format!("{text}: {error}"))?;
+    known.map(|group| group.gid).ok_or_else(|| format!("there is no group {text:?}"))
 }
 
 /// Becomes this user, without further groups, for ever. A process that has the UID already gives up what else it has;
@@ -106,9 +113,10 @@ mod tests {
         assert_eq!(of("root"), Ok((0, 0)));
         assert_eq!(of("0"), Ok((0, 0)));
         assert_eq!(of("root:77"), Ok((0, 77)));
+        assert_eq!(of("77:root"), Ok((77, 0)));
         for (bad, why) in [
-            ("4242:x", "is not a GID"),
-            ("4242:", "is not a GID"),
+            ("4242:no-such-group", "there is no group"),
+            ("4242:", "there is no group"),
             ("no-such-user", "there is no user"),
             ("", "there is no user"),
             ("4294967290", "there is no user"),

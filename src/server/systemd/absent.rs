@@ -1,10 +1,11 @@
 //! A build without systemd: it is told nothing, and opens no listeners.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crate::os::event_queue::Control;
+use crate::os::net::Address;
 
 #[derive(Debug)]
 pub(super) enum Notifier {}
@@ -35,11 +36,11 @@ impl Opened {
         Ok(Self)
     }
 
-    pub(super) const fn at(&mut self, _: SocketAddr) -> Option<TcpListener> {
+    pub(super) const fn at(&mut self, _: &Address) -> Option<OwnedFd> {
         None
     }
 
-    pub(super) const fn unused(&self) -> Option<SocketAddr> {
+    pub(super) const fn unused(&self) -> Option<Address> {
         None
     }
 }

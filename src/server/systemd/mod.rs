@@ -2,9 +2,9 @@
 //! Without systemd all of it is nothing. Never waits for systemd.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::net::{SocketAddr as UnixAddr, UnixDatagram};
+use std::os::unix::net::{SocketAddr as UnixAddr, UnixDatagram, UnixListener};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -13,6 +13,7 @@ use listenfd::ListenFd;
 
 use crate::counters::Counters;
 use crate::os::event_queue::Control;
+use crate::os::net::Address;
 
 /// Time between two looks at the loop: how late systemd learns that the server ends.
 const LOOK: Duration = Duration::from_secs(1);
@@ -104,7 +105,7 @@ fn watchdog() -> Option<Duration> {
 
 /// The listeners that systemd has opened.
 #[derive(Debug, Default)]
-pub(super) struct Opened(Vec<(SocketAddr, TcpListener)>);
+pub(super) struct Opened(Vec<(Address, OwnedFd)>);
 
 impl Opened {
     /// Takes what the process was started with, if this server is what it was started for.
@@ -113,20 +114,32 @@ impl Opened {
             return Ok(Self::default());
         }
         let mut all = ListenFd::from_env();
-        let opened = (0..all.len()).map(|place| all.take_tcp_listener(place));
-        let opened =
-            opened.filter_map(Result::transpose).map(|listener| listener.and_then(|one| Ok((one.local_addr()?, one))));
+        let opened = (0..all.len()).filter_map(|place| take(&mut all, place).transpose());
         opened.collect::<io::Result<_>>().map(Self)
     }
 
     /// The one at this address.
-    pub(super) fn at(&mut self, address: SocketAddr) -> Option<TcpListener> {
-        let place = self.0.iter().position(|(there, _)| *there == address)?;
+    pub(super) fn at(&mut self, address: &Address) -> Option<OwnedFd> {
+        let place = self.0.iter().position(|(there, _)| there == address)?;
         Some(self.0.swap_remove(place).1)
     }
 
     /// The address of one that was not asked for: clients would wait there for ever.
-    pub(super) fn unused(&self) -> Option<SocketAddr> {
-        self.0.first().map(|(address, _)| *address)
+    pub(super) fn unused(&self) -> Option<Address> {
+        self.0.first().map(|(address, _)| address.clone())
     }
+}
+
+/// The listener at this place, once.
+fn take(all: &mut ListenFd, place: usize) -> io::Result<Option<(Address, OwnedFd)>> {
+    if let Ok(listener) = all.take_unix_listener(place) {
+        let with_path = |listener: UnixListener| {
+            let address = listener.local_addr()?;
+            let path = address.as_pathname().ok_or_else(|| io::Error::other("a unix socket has no path"))?;
+            Ok((Address::Unix(path.to_owned()), listener.into()))
+        };
+        return listener.map(with_path).transpose();
+    }
+    let listener = all.take_tcp_listener(place)?;
+    listener.map(|listener| Ok((Address::Ip(listener.local_addr()?), listener.into()))).transpose()
 }

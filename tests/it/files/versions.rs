@@ -62,7 +62,7 @@ fn a_file_that_is_changed_in_place_while_it_is_sent_is_never_a_mix_that_looks_wh
                 let nth = [Kind::Menu, Kind::LengthPrefix, Kind::NameChoice, Kind::Pickle]
                     .iter()
                     .position(|one| *one == kind);
-                let mut client = Client::connect(addresses[nth.unwrap_or(4)].0);
+                let mut client = Client::connect(addresses[nth.unwrap_or(4)].0.socket_addr().expect("over TCP"));
                 client.send(&request);
                 client.bytes(1000);
                 change(&server.path("file"));
@@ -72,7 +72,7 @@ fn a_file_that_is_changed_in_place_while_it_is_sent_is_never_a_mix_that_looks_wh
                 wait_until("it is counted", || server.closed(CloseReason::SourceFailed) == resets);
             }
         }
-        Client::connect(server.handle().addresses()[4].0).expect("PING", "OK 0");
+        Client::connect(server.handle().addresses()[4].0.socket_addr().expect("over TCP")).expect("PING", "OK 0");
     }
 }
 

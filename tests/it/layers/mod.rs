@@ -251,6 +251,7 @@ fn below_the_os_nothing_reaches_the_world() {
                 "use std::net::IpAddr;",
                 "use std::net::{IpAddr, SocketAddr};",
                 "use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};",
+                "use std::net::{IpAddr, Ipv4Addr, SocketAddr};",
             ]
             .contains(&line.trim())
                 || line.contains("std::net::SocketAddr");

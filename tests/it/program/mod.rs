@@ -12,6 +12,7 @@ mod signals;
 mod sync;
 #[cfg(target_os = "linux")]
 mod systemd;
+mod unix_sockets;
 
 use std::fs;
 use std::io::Read as _;

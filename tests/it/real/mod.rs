@@ -22,7 +22,7 @@ use filewharf::dialect::Listening;
 use filewharf::ids::{ConnId, FileId, ListenerId};
 use filewharf::object::Etag;
 use filewharf::os::event_queue::{Control, EventQueue};
-use filewharf::os::net::{TcpConnection, listen};
+use filewharf::os::net::{Listener, TcpConnection, listen};
 use filewharf::platform::{AcceptError, Counters, Event, Platform, SendFile, Signal, Store as _, Stream};
 use filewharf::reactor::{Reactor, Setup};
 use filewharf::server::platform::OsPlatform;
@@ -251,7 +251,8 @@ impl Real {
         let config = StoreConfig { portable: calls == Calls::Portable, ..StoreConfig::default() };
         let store = DiskStore::open(dir.path(), &config, &limits.fixed, Arc::new(move || waker.wake()));
         let store = store.expect("a folder of our own");
-        let os = OsPlatform::new(queue, vec![listener], store, &limits.fixed).expect("a listener is watched");
+        let os =
+            OsPlatform::new(queue, vec![Listener::Tcp(listener)], store, &limits.fixed).expect("a listener is watched");
         let seen = Rc::<Seen>::default();
         let platform = StillPlatform {
             os: RefCell::new(os),

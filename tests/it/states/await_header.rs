@@ -89,7 +89,8 @@ fn a_first_line_that_is_too_long_for_everything_is_refused_once() {
         let limits = Limits::default().with(|l| l.fixed.head_len_max = head_len_max);
         let server = Running::with(|builder| builder.limits(limits));
         for begin in ["GET /", "POST http://x/", "GET x", "", " "] {
-            let mut peer = TcpStream::connect(server.handle().addresses()[0].0).expect("listening");
+            let mut peer = TcpStream::connect(server.handle().addresses()[0].0.socket_addr().expect("over TCP"))
+                .expect("listening");
             // One line, and after it what must not be taken for a request.
             let says = format!("{begin}{}\nPING\n", "a".repeat(2 * head_len_max));
             peer.write_all(says.as_bytes()).expect("it is read");

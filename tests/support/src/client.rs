@@ -79,7 +79,8 @@ impl Client {
     pub fn over(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).expect("a socket takes a timeout");
         stream.set_write_timeout(Some(PATIENCE)).expect("a socket takes a timeout");
-        stream.set_nodelay(true).expect("a socket takes an option");
+        // A Unix socket has no such option.
+        let _ = stream.set_nodelay(true);
         let reader = BufReader::new(stream.try_clone().expect("a socket can be cloned"));
         Self { stream, reader }
     }
@@ -262,7 +263,7 @@ impl Running {
     }
 
     pub fn address(&self) -> SocketAddr {
-        self.handle.addresses()[0].0
+        self.handle.addresses()[0].0.socket_addr().expect("over TCP")
     }
 
     pub fn handle(&self) -> &Handle {

@@ -136,9 +136,10 @@ pub fn address_said_by(child: &mut Child) -> SocketAddr {
     address_in(&line).unwrap_or_else(|| panic!("not an address: {line:?}"))
 }
 
-/// `listening on ADDRESS (DIALECT)`, whole.
+/// `listening on ADDRESS (DIALECT)`, whole; a Unix socket has no port.
 fn address_in(line: &str) -> Option<SocketAddr> {
-    line.strip_prefix("listening on ")?.strip_suffix(")\n")?.split_once(" (")?.0.parse().ok()
+    let (address, _) = line.strip_prefix("listening on ")?.strip_suffix(")\n")?.split_once(" (")?;
+    if address.starts_with("unix:") { Some(([127, 0, 0, 1], 0).into()) } else { address.parse().ok() }
 }
 
 /// The library on a thread of this process. Stopped when dropped.
@@ -155,7 +156,7 @@ impl Local {
         let server = Server::builder().root(root).listen("127.0.0.1:0").durability(durability).congestion("cubic");
         let server = server.limits(limits).build().expect("a server on a free port");
         let handle = server.handle();
-        let address = handle.addresses()[0].0;
+        let address = handle.addresses()[0].0.socket_addr().expect("over TCP");
         let running = std::thread::spawn(move || {
             server.run().expect("the loop runs");
         });

@@ -15,5 +15,6 @@ mod resumable;
 mod shells;
 mod tls;
 mod trusted_proxies;
+mod unix_sockets;
 #[cfg(feature = "webdav")]
 mod webdav;

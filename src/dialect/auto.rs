@@ -80,7 +80,7 @@ impl Auto {
 
     /// For a first line that was not HTTP.
     pub(super) fn found_line(&self) -> Line {
-        Line::new(if self.http.refuses_passwords() { Passwords::RefusedInPlain } else { Passwords::Taken })
+        Line::new(if self.http.policy().refuses_passwords() { Passwords::RefusedInPlain } else { Passwords::Taken })
     }
 
     /// What the listener knows of HTTP, if the first line was HTTP.

@@ -55,31 +55,33 @@ impl Listening {
     /// The protocol for a connection above the limit that must send something before it can be refused: which
     /// dialect it speaks is not known, or its request would meet a closed connection and the answer be lost.
     pub fn turn_away(&self, limits: &Limits) -> Option<AnyProtocol> {
-        let (http, is_http) = match self {
-            Self::Auto(listener) => (&listener.http, false),
-            Self::Http(listener) => (listener, true),
-            _ => return None,
-        };
+        let (http, is_http) = (self.http()?, matches!(self, Self::Http(_)));
         let wait_ms = u32::try_from(limits.live.turned_away_timeout.as_millis()).unwrap_or(u32::MAX);
         Some(AnyProtocol::Auto(auto::Auto::turning_away(Arc::clone(http), is_http, wait_ms)))
     }
 
+    /// What speaks HTTP there.
+    fn http(&self) -> Option<&Arc<http::Listener>> {
+        match self {
+            Self::Auto(listener) => Some(&listener.http),
+            Self::Http(listener) => Some(listener),
+            _ => None,
+        }
+    }
+
     /// True if this peer is a proxy that may say which clients its requests are from.
     pub fn trusts(&self, peer: IpAddr) -> bool {
-        match self {
-            Self::Auto(listener) => listener.http.trusts(peer),
-            Self::Http(listener) => listener.trusts(peer),
-            _ => false,
-        }
+        self.http().is_some_and(|http| http.policy().trusts(peer))
     }
 
     /// True if such a proxy may also say which user is logged in there.
     pub fn trusts_users(&self) -> bool {
-        match self {
-            Self::Auto(listener) => listener.http.trusts_users(),
-            Self::Http(listener) => listener.trusts_users(),
-            _ => false,
-        }
+        self.http().is_some_and(|http| http.policy().trusts_users)
+    }
+
+    /// True if nothing but the state of the server is shown there.
+    pub fn is_admin(&self) -> bool {
+        matches!(self, Self::Http(listener) if listener.policy().is_admin)
     }
 }
 

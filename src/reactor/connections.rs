@@ -14,6 +14,9 @@ use crate::reactor::timers::Deadline;
 use crate::session::state::Name;
 use crate::session::{PeerRole, Session};
 
+/// Connections of the operator, beside those of clients: a full server can still be asked how it is.
+pub const OPERATOR_CONNECTIONS: usize = 16;
+
 /// Whether a socket is registered with epoll. Registration waits until the first turn of a connection is over,
 /// because many connections have ended by then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,16 +92,18 @@ impl<S: Stream> Connection<S> {
 pub(super) struct Connections<S> {
     slab: Slab<Connection<S>>,
     generation: u32,
-    /// Those that were not turned away.
+    /// Those of clients that were not turned away.
     admitted: usize,
+    /// The same of the operator.
+    operators: usize,
     shares: AddressShares,
 }
 
 impl<S> Connections<S> {
     pub(super) fn new(limits: &Fixed) -> Self {
         // Reserved, not used: pages that no connection has touched cost nothing.
-        let slab = Slab::with_capacity(limits.connections_max + limits.turned_away_max);
-        Self { slab, generation: 0, admitted: 0, shares: AddressShares::new(limits) }
+        let slab = Slab::with_capacity(limits.connections_max + OPERATOR_CONNECTIONS + limits.turned_away_max);
+        Self { slab, generation: 0, admitted: 0, operators: 0, shares: AddressShares::new(limits) }
     }
 
     /// `None` if the connection is gone, though its entry may have another one.
@@ -120,7 +125,9 @@ impl<S> Connections<S> {
     pub(super) fn remove(&mut self, id: ConnId) {
         let Connection { session, .. } = self.slab.remove(id.slot());
         let peer = session.peer();
-        self.admitted -= usize::from(peer.is_admitted);
+        if peer.is_admitted {
+            *self.count_of(peer.role) -= 1;
+        }
         if peer.has_share {
             self.shares.remove(ClientAddress::of(peer.address));
         }
@@ -128,10 +135,16 @@ impl<S> Connections<S> {
 
     /// Counts one more, unless all connections are taken, or those of its address where the peer is a client.
     pub(super) fn admit(&mut self, peer: SocketAddr, role: PeerRole, limits: &Limits) -> bool {
-        let has_place = self.admitted < limits.fixed.connections_max;
+        let max = if role == PeerRole::Operator { OPERATOR_CONNECTIONS } else { limits.fixed.connections_max };
+        let has_place = *self.count_of(role) < max;
         let admits = has_place && (role != PeerRole::Client || self.add_share(peer, &limits.live));
-        self.admitted += usize::from(admits);
+        *self.count_of(role) += usize::from(admits);
         admits
+    }
+
+    /// Where a peer of this role is counted.
+    const fn count_of(&mut self, role: PeerRole) -> &mut usize {
+        if matches!(role, PeerRole::Operator) { &mut self.operators } else { &mut self.admitted }
     }
 
     /// Counts one more of an address, unless that has its share already.
@@ -146,7 +159,7 @@ impl<S> Connections<S> {
 
     /// Connections that are only sent the refusal.
     pub(super) fn turned_away(&self) -> usize {
-        self.slab.len() - self.admitted
+        self.slab.len() - self.admitted - self.operators
     }
 
     pub(super) fn len(&self) -> usize {

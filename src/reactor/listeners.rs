@@ -41,6 +41,7 @@ impl ListenerState {
     pub(super) fn role_of(&self, client: SocketAddr) -> PeerRole {
         match client {
             _ if self.listening.trusts(client.ip()) => PeerRole::TrustedProxy,
+            _ if self.proxies.is_none() && self.listening.is_admin() => PeerRole::Operator,
             UNIX_PEER => PeerRole::LocalClient,
             _ => PeerRole::Client,
         }

@@ -61,5 +61,6 @@ mod timers;
 mod turn;
 mod upload_locks;
 
+pub use connections::OPERATOR_CONNECTIONS;
 pub use listeners::ListenerSetup;
 pub use parts::{Ended, Reactor, Setup};

@@ -10,7 +10,7 @@ use crate::config::Fixed;
 use crate::dav_locks::LOCKS_BYTES_MAX;
 use crate::dialect::http;
 use crate::os::net::tls::{KEY_WORKER_SESSIONS_MAX, SESSION_BYTES_MAX};
-use crate::reactor::Reactor;
+use crate::reactor::{OPERATOR_CONNECTIONS, Reactor};
 use crate::server::platform::OsPlatform;
 use crate::session::{RequestDataPool, Session};
 use crate::wire::metrics;
@@ -40,7 +40,7 @@ pub struct Ceiling {
     /// Slots.
     pub slots: usize,
     /// What exists once: the shared read buffer, those of the disk workers, kept files, the
-    /// connections that are turned away.
+    /// connections that are turned away, and those of the operator.
     pub shared: usize,
 }
 
@@ -70,7 +70,7 @@ impl Ceiling {
                 .saturating_add(size_of::<usize>()),
             slots: limits.slots,
             shared: sum([
-                connection.saturating_mul(limits.turned_away_max),
+                connection.saturating_mul(limits.turned_away_max.saturating_add(OPERATOR_CONNECTIONS)),
                 Reactor::<OsPlatform>::guesses_bytes(limits),
                 Reactor::<OsPlatform>::groups_bytes(limits),
                 limits.read_buffer_bytes,
@@ -102,7 +102,7 @@ impl Ceiling {
     /// Each connection may be encrypted, those that are turned away included. The worker for private keys may have
     /// sessions of connections that were closed meanwhile.
     pub(super) fn add_tls(&mut self, limits: &Fixed) {
-        let others = limits.turned_away_max.saturating_add(KEY_WORKER_SESSIONS_MAX);
+        let others = sum([limits.turned_away_max, OPERATOR_CONNECTIONS, KEY_WORKER_SESSIONS_MAX]);
         self.connection = self.connection.saturating_add(SESSION_BYTES_MAX);
         self.shared = self.shared.saturating_add(SESSION_BYTES_MAX.saturating_mul(others));
     }

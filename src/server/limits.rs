@@ -3,12 +3,13 @@
 use crate::config::unit::Unit;
 use crate::config::{Fixed, LIMITS, Limits};
 use crate::os::process;
+use crate::reactor::OPERATOR_CONNECTIONS;
 use crate::server::error::LimitError;
 use crate::store::{MOUNT_DESCRIPTORS, MOUNTS_WRITTEN_MAX};
 
-/// Descriptors that are neither connections nor transfers: listeners, log, directories, the poll, and mounts that are
+/// Descriptors that are neither connections of clients nor transfers: listeners, log, directories, the poll, and mounts that are
 /// written to.
-const DESCRIPTORS_KEPT: usize = 64 + MOUNTS_WRITTEN_MAX * MOUNT_DESCRIPTORS;
+const DESCRIPTORS_KEPT: usize = 64 + OPERATOR_CONNECTIONS + MOUNTS_WRITTEN_MAX * MOUNT_DESCRIPTORS;
 /// Refuses what would make the loop spin, divide by zero or forget names.
 pub(super) fn check(limits: &Limits) -> Result<(), LimitError> {
     let number = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);

@@ -12,6 +12,8 @@ pub enum PeerRole {
     Client,
     /// It is on this machine and has no address, so it counts for none.
     LocalClient,
+    /// It asks how the server is, and counts neither for an address nor among the connections of clients.
+    Operator,
     /// Its address has guessed too often, and too many of its connections wait already.
     LimitedClient,
     /// It may say which clients its requests are from.

@@ -140,6 +140,7 @@ impl Session {
             address: *peer,
             speaks: dialect.kind(),
             is_admitted,
+            role: *peer_role,
             has_share: is_admitted && is_client,
             arrival: self.arrival(),
             user: data.caller.name().unwrap_or_default(),

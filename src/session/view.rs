@@ -7,7 +7,7 @@ use crate::admission::Slot;
 use crate::dav_locks::LockToken;
 use crate::dialect::Kind;
 use crate::object::Key;
-use crate::session::arrival::Arrival;
+use crate::session::arrival::{Arrival, PeerRole};
 use crate::upload::UploadId;
 
 /// What is known of the peer.
@@ -18,6 +18,7 @@ pub struct Peer<'a> {
     pub speaks: Kind,
     /// False for a connection that is only sent that it is turned away.
     pub is_admitted: bool,
+    pub role: PeerRole,
     /// True if it counts among the connections of its client's address.
     pub has_share: bool,
     /// What it waits for; `None` from the first request on.

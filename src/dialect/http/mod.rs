@@ -37,7 +37,7 @@ mod sharing;
 mod tests;
 mod unserved;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::access::Caller;
@@ -86,18 +86,9 @@ pub struct Listener {
 }
 
 impl Listener {
-    pub(super) const fn refuses_passwords(&self) -> bool {
-        self.policy.refuses_passwords()
-    }
-
-    /// True if this peer is a proxy that may say which clients its requests are from.
-    pub(super) fn trusts(&self, peer: IpAddr) -> bool {
-        self.policy.trusts(peer)
-    }
-
-    /// True if such a proxy may also say which user is logged in there.
-    pub(super) const fn trusts_users(&self) -> bool {
-        self.policy.trusts_users
+    /// What is permitted here.
+    pub(super) const fn policy(&self) -> &Policy {
+        &self.policy
     }
 }
 
@@ -177,7 +168,7 @@ impl Http {
     /// Finds out for which client and user a trusted proxy sends this head.
     fn identify(&self, head: &Head<'_>, context: &mut Context<'_>) -> Result<(), HeadError> {
         let (Some(proxy), Some(fields)) = (&mut context.proxy, &head.forwarded) else { return Ok(()) };
-        if let Some(client) = forwarded::client(fields, |address| self.listener.trusts(address))? {
+        if let Some(client) = forwarded::client(fields, |address| self.listener.policy.trusts(address))? {
             context.client = client;
         }
         if self.listener.policy.trusts_users {

@@ -7,7 +7,7 @@ use crate::dialect::spec::{OptionError, Options};
 
 /// The options of the listener's address.
 #[derive(Debug, Default)]
-pub(super) struct Policy {
+pub(crate) struct Policy {
     /// HTML and other active content may run in a browser as part of this site. Without it such content is offered
     /// as a download: otherwise every client that may upload could act as any visitor.
     pub(super) serve_active: bool,
@@ -16,13 +16,13 @@ pub(super) struct Policy {
     /// Proxies that may say which clients their requests are from.
     trusted: Option<Networks>,
     /// They may also say which user is logged in there.
-    pub(super) trusts_users: bool,
+    pub(crate) trusts_users: bool,
     /// Under which a proxy passes the server on: begins with `/` and ends without, or is empty.
     pub(super) prefix: Box<str>,
     refuses_passwords: bool,
     refuses_webdav: bool,
     /// The operator asks here how the server is, and nothing else is served.
-    pub(super) is_admin: bool,
+    pub(crate) is_admin: bool,
 }
 
 /// Which pages of other sites may use this server from a browser (CORS, the Fetch standard).
@@ -57,7 +57,7 @@ impl Policy {
         self.refuses_passwords = true;
     }
 
-    pub(super) const fn refuses_passwords(&self) -> bool {
+    pub(crate) const fn refuses_passwords(&self) -> bool {
         self.refuses_passwords
     }
 
@@ -79,7 +79,7 @@ impl Policy {
     }
 
     /// True if this is the address of a trusted proxy.
-    pub(super) fn trusts(&self, address: IpAddr) -> bool {
+    pub(crate) fn trusts(&self, address: IpAddr) -> bool {
         self.trusted.as_ref().is_some_and(|networks| networks.contain(address))
     }
 

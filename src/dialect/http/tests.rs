@@ -1,5 +1,7 @@
 //! One connection, from its head to what it keeps.
 
+use std::net::IpAddr;
+
 use super::*;
 use crate::access::Access;
 use crate::dialect::protocol::TrustedProxy;

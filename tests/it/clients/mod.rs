@@ -9,6 +9,8 @@ mod http;
 mod legacy;
 #[cfg(feature = "access-log")]
 mod logs;
+#[cfg(feature = "admin")]
+mod metrics;
 mod mirrors;
 mod proxies;
 mod resumable;

@@ -6,6 +6,7 @@ mod archives;
 mod browser;
 mod credentials;
 mod http;
+mod instances;
 mod legacy;
 #[cfg(feature = "access-log")]
 mod logs;

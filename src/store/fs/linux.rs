@@ -184,7 +184,10 @@ mod native {
     pub(crate) fn set_properties(file: BorrowedFd<'_>, properties: Option<&[u8]>) -> Result<(), Errno> {
         match properties {
             Some(properties) => rustix::fs::fsetxattr(file, PROPERTIES, properties, XattrFlags::empty()),
-            None => rustix::fs::fremovexattr(file, PROPERTIES),
+            None => match rustix::fs::fremovexattr(file, PROPERTIES) {
+                Err(Errno::NODATA) => Ok(()), // it had none
+                removed => removed,
+            },
         }
     }
 

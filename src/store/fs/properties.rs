@@ -35,11 +35,7 @@ pub(crate) fn of(file: BorrowedFd<'_>) -> Result<Option<Properties>, Errno> {
 
 pub(crate) fn set(file: BorrowedFd<'_>, properties: &Properties) -> Result<(), Errno> {
     let bytes = Some(properties.bytes()).filter(|bytes| !bytes.is_empty());
-    match linux::set_properties(file, bytes) {
-        // It had none.
-        Err(Errno::NODATA) if bytes.is_none() => Ok(()),
-        result => result,
-    }
+    linux::set_properties(file, bytes)
 }
 
 impl FileSystem {

@@ -151,9 +151,9 @@ pub struct DavLocks {
 }
 
 impl DavLocks {
-    /// Locks are granted from now on. `kept`: those that earlier processes have granted.
+    /// Locks are granted from now on. `kept`: those there are, whichever process has granted them.
     pub fn offer(&mut self, kept: Vec<DavLock>) {
-        self.is_offered = true;
+        *self = Self { is_offered: true, ..Self::default() };
         for lock in kept {
             if self.len < LOCKS_MAX && self.bytes + lock.bytes() <= LOCKS_BYTES_MAX {
                 self.insert(lock, ClientAddress::OTHERS);

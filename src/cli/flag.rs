@@ -124,3 +124,18 @@ pub(super) const fn is_same(one: &str, other: &str) -> bool {
     }
     at == one.len() && at == other.len()
 }
+
+/// Flags that can be parsed and make no sense together.
+#[derive(Debug)]
+pub(super) struct Conflict {
+    /// Their names, without `--`.
+    #[cfg_attr(not(feature = "config"), allow(dead_code, reason = "it says where they were given"))]
+    pub(super) flags: &'static [&'static str],
+    pub(super) why: String,
+}
+
+impl Conflict {
+    pub(super) fn of(flags: &'static [&'static str], why: impl Into<String>) -> Result<(), Self> {
+        Err(Self { flags, why: why.into() })
+    }
+}

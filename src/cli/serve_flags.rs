@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use log::LevelFilter;
 
-use super::flag::{Flag, SetResult, Value::*, is_same};
+use super::flag::{Conflict, Flag, SetResult, Value::*, is_same};
 use super::usage::{Command, Usage};
 #[cfg(feature = "access-log")]
 use crate::config::LogFormat;
@@ -35,21 +35,6 @@ pub(super) struct Args {
     pub(super) qr: bool,
     pub(super) quiet: bool,
     pub(super) verbose: u32,
-}
-
-/// Flags that can be parsed and make no sense together.
-#[derive(Debug)]
-pub(super) struct Conflict {
-    /// Their names, without `--`.
-    #[cfg_attr(not(feature = "config"), allow(dead_code, reason = "it says where they were given"))]
-    pub(super) flags: &'static [&'static str],
-    pub(super) why: String,
-}
-
-impl Conflict {
-    fn of(flags: &'static [&'static str], why: impl Into<String>) -> Result<(), Self> {
-        Err(Self { flags, why: why.into() })
-    }
 }
 
 impl Default for Args {
@@ -389,6 +374,19 @@ const PROCESS: &[Flag<Args>] = &[
         }),
         "Pin the congestion control of every connection, for benchmarks",
     ),
+    #[cfg(all(feature = "handover", target_os = "linux"))]
+    Flag::new(
+        "control",
+        Path("PATH", |args, path| args.builder.control_socket = Some(path)),
+        "Let the next process of this server take over by this Unix socket, which only this user can use",
+    ),
+    #[cfg(all(feature = "handover", target_os = "linux"))]
+    Flag::new(
+        "takeover",
+        Path("PATH", |args, path| args.builder.taken_over = Some(path)),
+        "Take over from the server with this control socket: no connection is refused, and it ends when it has served \
+         those it has; without such a server, start as always",
+    ),
     #[cfg(feature = "admin")]
     Flag::new(
         "admin",
@@ -456,6 +454,7 @@ const TIMES: &[Flag<Args>] = &[
     limit("linger-timeout"),
     limit("drain-timeout"),
     limit("drain-grace"),
+    limit("handover-timeout"),
     limit("min-rate"),
     limit("rate-window"),
 ];

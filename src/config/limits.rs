@@ -186,6 +186,8 @@ limits! {
     live linger_bytes_max: u64 = 64 << 20, Bytes(0);
     live drain_timeout: Duration = Duration::from_secs(30), Seconds(0),
         "drain-timeout": "Time for running transfers to end when the server drains";
+    live handover_timeout: Duration = Duration::from_secs(6 * 3600), Seconds(0),
+        "handover-timeout": "The same once another process has taken over";
     /// Requests are answered "draining".
     live drain_grace: Duration = Duration::ZERO, Seconds(0),
         "drain-grace": "Time to continue listening when the server drains";

@@ -79,6 +79,8 @@ pub struct Finish {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     Serving,
+    /// Those of the connections there are; new ones are another process's.
+    HandingOver,
     Draining,
 }
 
@@ -154,7 +156,7 @@ impl Context<'_> {
 
     /// Fails where new requests are refused because the server is ending.
     pub fn check_serving(&self) -> Result<(), Failure> {
-        if self.phase == Phase::Serving { Ok(()) } else { Err(Failure::Draining) }
+        if self.phase == Phase::Draining { Err(Failure::Draining) } else { Ok(()) }
     }
 
     /// What the caller may do with this name.

@@ -2,12 +2,13 @@
 //! wait.
 
 use std::io::{self, IsTerminal as _};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::Duration;
 
+use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 #[cfg(feature = "access-log")]
 use signal_hook::consts::SIGUSR1;
@@ -41,11 +42,15 @@ pub struct Control {
     #[cfg(feature = "config")]
     limits: Mutex<Option<Live>>,
     counters: Mutex<Counters>,
+    /// Whom to inform once the loop accepts nothing more.
+    handed_over: Mutex<Option<SyncSender<()>>>,
 }
 
 const DRAIN: u8 = 1;
 const STOP: u8 = 2;
 const RELOADED: u8 = 4;
+const HAND_OVER: u8 = 8;
+const TAKE_BACK: u8 = 16;
 
 impl Control {
     /// Asks the loop to drain or to stop.
@@ -53,9 +58,24 @@ impl Control {
         let bit = match signal {
             Signal::Drain => DRAIN,
             Signal::Stop => STOP,
+            Signal::HandOver => HAND_OVER,
+            Signal::TakeBack => TAKE_BACK,
         };
         self.requested.fetch_or(bit, Ordering::AcqRel);
         self.wake();
+    }
+
+    /// Asks the loop to accept nothing more. Sends once it does not.
+    pub fn hand_over(&self, done: SyncSender<()>) {
+        *self.handed_over.lock().unwrap_or_else(PoisonError::into_inner) = Some(done);
+        self.request(Signal::HandOver);
+    }
+
+    /// The loop accepts nothing more.
+    pub fn has_handed_over(&self) {
+        let done = self.handed_over.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // The one that asked may have given up.
+        let _ = done.map(|done| done.try_send(()));
     }
 
     /// Hands new rules to the loop, instead of those it has not taken yet.
@@ -113,12 +133,14 @@ impl Control {
         if requested & RELOADED != 0 {
             events.push(Event::Reloaded);
         }
-        if requested & DRAIN != 0 {
-            events.push(Event::Signal(Signal::Drain));
-        }
-        if requested & STOP != 0 {
-            events.push(Event::Signal(Signal::Stop));
-        }
+        let signals = [
+            (TAKE_BACK, Signal::TakeBack),
+            (HAND_OVER, Signal::HandOver),
+            (DRAIN, Signal::Drain),
+            (STOP, Signal::Stop),
+        ];
+        let signals = signals.into_iter().filter(|(bit, _)| requested & bit != 0);
+        events.extend(signals.map(|(_, signal)| Event::Signal(signal)));
     }
 }
 
@@ -146,6 +168,7 @@ impl EventQueue {
             #[cfg(feature = "config")]
             limits: Mutex::default(),
             counters: Mutex::default(),
+            handed_over: Mutex::default(),
         };
         let raw = Events::with_capacity(EVENTS_MAX);
         Ok(Self {
@@ -172,12 +195,23 @@ impl EventQueue {
         self.poll.registry()
     }
 
-    pub fn add_listeners(&self, listeners: &mut [Listener]) -> io::Result<()> {
-        for (index, listener) in listeners.iter_mut().enumerate() {
+    pub fn add_listeners(&self, listeners: &[Listener]) -> io::Result<()> {
+        for (index, listener) in listeners.iter().enumerate() {
             let token = Token((FIRST_LISTENER + index) << 32 | SPECIAL);
-            self.poll.registry().register(listener, token, Interest::READABLE)?;
+            let mut source = SourceFd(&listener.as_fd().as_raw_fd());
+            self.poll.registry().register(&mut source, token, Interest::READABLE)?;
         }
         Ok(())
+    }
+
+    /// Reports nothing of them from now on: while another process has a listener open, closing it is not enough.
+    pub fn remove_listeners(&self, listeners: &[Listener]) {
+        for listener in listeners {
+            let removed = self.poll.registry().deregister(&mut SourceFd(&listener.as_fd().as_raw_fd()));
+            if let Err(error) = removed {
+                log::debug!("a listener was not watched: {error}");
+            }
+        }
     }
 
     /// SIGHUP asks this from now on; unless `always`, while the terminal is open.

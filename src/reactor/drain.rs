@@ -1,10 +1,11 @@
-//! The end of the server: drain, which lets transfers finish, and stop, which cuts them off.
+//! The end of the server: drain, which lets transfers finish, stop, which cuts them off, and hand-over, which serves
+//! all that was accepted while another process accepts.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::dialect::Phase;
 use crate::ids::ConnId;
-use crate::platform::{Platform, Readable, Signal};
+use crate::platform::{Platform, Readable, Signal, Store as _};
 use crate::reactor::parts::{Lifecycle, Reactor};
 use crate::session::state::Name;
 use crate::session::{ArrivalEvent, Event, Load, Session};
@@ -16,7 +17,7 @@ impl<P: Platform> Reactor<P> {
         match self.lifecycle {
             Lifecycle::Serving => false,
             Lifecycle::Draining { listening_until, .. } => is_empty && self.env.clock.now >= listening_until,
-            Lifecycle::Stopped { .. } => is_empty,
+            Lifecycle::HandingOver { .. } | Lifecycle::Stopped { .. } => is_empty,
         }
     }
 
@@ -25,35 +26,72 @@ impl<P: Platform> Reactor<P> {
             Lifecycle::Draining { listening_until, until } => {
                 Some(if self.env.clock.now < listening_until { listening_until } else { until })
             }
+            Lifecycle::HandingOver { until } => Some(until),
             Lifecycle::Serving | Lifecycle::Stopped { .. } => None,
         }
     }
 
     pub(super) fn signalled(&mut self, signal: Signal) {
+        let limits = &self.env.limits.live;
         match (signal, self.lifecycle) {
-            (Signal::Drain, Lifecycle::Serving) => {
-                let limits = &self.env.limits;
-                log::info!("draining: running transfers have {:?} to end", limits.live.drain_timeout);
-                let listening_until = self.env.clock.now + limits.live.drain_grace;
-                let until = listening_until + limits.live.drain_timeout;
-                self.lifecycle = Lifecycle::Draining { listening_until, until };
-                self.env.phase = Phase::Draining;
-            }
+            (Signal::Drain, Lifecycle::Serving) => self.drain(limits.drain_grace),
+            // The listeners are another process's.
+            (Signal::Drain, Lifecycle::HandingOver { .. }) => self.drain(Duration::ZERO),
             (Signal::Drain, Lifecycle::Draining { .. }) | (Signal::Stop, _) => self.stop(),
-            (Signal::Drain, Lifecycle::Stopped { .. }) => {}
+            (Signal::HandOver, Lifecycle::Serving) => self.hand_over(),
+            (Signal::TakeBack, Lifecycle::HandingOver { .. }) => self.take_back(),
+            (Signal::Drain, Lifecycle::Stopped { .. }) | (Signal::HandOver | Signal::TakeBack, _) => {}
         }
     }
 
-    pub(super) fn advance_drain(&mut self) {
-        let Lifecycle::Draining { listening_until, until } = self.lifecycle else { return };
-        let is_listening = self.env.clock.now < listening_until;
-        if !is_listening && !self.listeners.states.is_empty() {
-            self.close_listeners();
+    fn drain(&mut self, grace: Duration) {
+        let time = self.env.limits.live.drain_timeout;
+        log::info!("draining: running transfers have {time:?} to end");
+        let listening_until = self.env.clock.now + grace;
+        self.lifecycle = Lifecycle::Draining { listening_until, until: listening_until + time };
+        self.env.phase = Phase::Draining;
+    }
+
+    fn hand_over(&mut self) {
+        let (time, open) = (self.env.limits.live.handover_timeout, self.connections.len());
+        log::info!("another process serves new connections; the {open} of this one have {time:?} to end");
+        self.lifecycle = Lifecycle::HandingOver { until: self.env.clock.now + time };
+        self.env.phase = Phase::HandingOver;
+        self.listeners.rest();
+        self.platform.rest_listeners();
+        self.platform.store().set_superseded(true);
+    }
+
+    /// The process that has taken over is gone, and clients wait at listeners that nothing else serves.
+    fn take_back(&mut self) {
+        log::warn!("the process that has taken over has ended: new connections are served here again");
+        self.lifecycle = Lifecycle::Serving;
+        self.env.phase = Phase::Serving;
+        self.platform.store().set_superseded(false);
+        // What locks it has granted.
+        self.renew_locks();
+        if let Err(error) = self.platform.watch_listeners() {
+            log::error!("cannot watch the listeners: {error}");
         }
-        if self.env.clock.now >= until {
-            self.stop();
-        } else if !is_listening && self.only_idle_connections() {
-            self.tell_all(|_| Event::Drained);
+        self.listeners.accept_again();
+    }
+
+    pub(super) fn advance_drain(&mut self) {
+        match self.lifecycle {
+            Lifecycle::Draining { listening_until, until } => {
+                let is_listening = self.env.clock.now < listening_until;
+                if !is_listening && !self.listeners.states.is_empty() {
+                    self.close_listeners();
+                }
+                if self.env.clock.now >= until {
+                    self.stop();
+                } else if !is_listening && self.only_idle_connections() {
+                    self.tell_all(|_| Event::Drained);
+                }
+            }
+            Lifecycle::HandingOver { until } if self.env.clock.now >= until => self.stop(),
+            Lifecycle::HandingOver { .. } if self.env.lock_check.locks.is_settled() => self.platform.has_handed_over(),
+            Lifecycle::HandingOver { .. } | Lifecycle::Serving | Lifecycle::Stopped { .. } => {}
         }
     }
 

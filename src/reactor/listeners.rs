@@ -68,6 +68,17 @@ impl Listeners {
         Self { states: listeners.into_iter().map(state).collect(), retry_at: None }
     }
 
+    /// Nothing is accepted, until an event reports a connection.
+    pub(super) fn rest(&mut self) {
+        self.retry_at = None;
+        self.states.iter_mut().for_each(|state| state.has_backlog = false);
+    }
+
+    /// Connections may have come unreported.
+    pub(super) fn accept_again(&mut self) {
+        self.states.iter_mut().for_each(|state| state.has_backlog = true);
+    }
+
     /// `None` once the listeners are closed.
     pub(super) fn get(&self, ListenerId(index): ListenerId) -> Option<&ListenerState> {
         self.states.get(usize::from(index))

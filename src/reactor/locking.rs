@@ -4,6 +4,7 @@
 use crate::buffer::Chunk;
 use crate::command::{Answer, Whole};
 use crate::dav_locks::{Change, LockToken, Refused};
+use crate::dialect::Phase;
 use crate::error::{Failure, StoreError};
 use crate::platform::{Completion, Op, Outcome, Platform, Store};
 use crate::reactor::driver::Driver;
@@ -14,18 +15,24 @@ impl<P: Platform> Reactor<P> {
     /// Grants locks from now on, with tokens that are made of this secret, and knows those that earlier processes have
     /// granted. Waits for the disk.
     pub fn offer_locks(&mut self, secret: [u8; 16]) {
+        self.env.lock_check.secret = secret;
+        self.renew_locks();
+    }
+
+    /// Knows the locks that this process and others have granted. Waits for the disk.
+    pub(super) fn renew_locks(&mut self) {
         let now_s = self.env.clock.wall_clock_s;
         if cfg!(feature = "webdav")
             && let Some(kept) = self.platform.store().kept_locks(now_s)
         {
-            self.env.lock_check.secret = secret;
             self.env.lock_check.locks.offer(kept);
         }
     }
 
     /// Ends the locks that have expired.
     pub(super) fn expire_locks(&mut self) {
-        if self.env.lock_check.locks.is_empty() {
+        // What another process has renewed meanwhile is not known here.
+        if self.env.lock_check.locks.is_empty() || self.env.phase == Phase::HandingOver {
             return;
         }
         let over = self.env.lock_check.locks.expire(self.env.clock.wall_clock_s);
@@ -45,7 +52,7 @@ impl<P: Platform> Driver<'_, P> {
     pub(super) fn grant_lock(&mut self, mut op: Op) -> Option<Op> {
         let check = &mut self.env.lock_check;
         let refused = match &mut op {
-            _ if !cfg!(feature = "webdav") => None,
+            _ if !cfg!(feature = "webdav") || self.env.phase == Phase::HandingOver => None,
             Op::Run(Whole::KeepLock { lock, client, rights, is_renewal: false }) => {
                 let peer = self.connection.session.peer();
                 let made = Change { key: &lock.key, is_of_name: true, is_deep: false };
@@ -71,6 +78,10 @@ impl<P: Platform> Driver<'_, P> {
         let peer = self.connection.session.peer();
         let failure = match &mut op {
             _ if !cfg!(feature = "webdav") => None,
+            // Another process knows them all; the next connection will be there.
+            Op::Run(Whole::EndLock { .. } | Whole::KeepLock { .. }) if self.env.phase == Phase::HandingOver => {
+                Some(Failure::Draining)
+            }
             Op::Run(Whole::EndLock { key, token }) => match check.locks.covering(key).find(|lock| lock.token == *token)
             {
                 None => Some(Failure::Conflict("it is not locked with this token")),

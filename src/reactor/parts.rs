@@ -50,6 +50,10 @@ pub struct Ended {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lifecycle {
     Serving,
+    /// Another process has the listeners; what was accepted is served until then.
+    HandingOver {
+        until: Instant,
+    },
     /// Requests are refused; connections are accepted until the first time, transfers run until the second.
     Draining {
         listening_until: Instant,

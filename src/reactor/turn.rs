@@ -55,7 +55,7 @@ impl<P: Platform> Reactor<P> {
         self.platform.wait(timeout, &mut events)?;
         let (now, wall_clock_ms) = (self.platform.now(), self.platform.wall_clock_ms());
         self.env.clock.advance(now, wall_clock_ms, timeout, events.len());
-        self.env.counters.is_ending = !matches!(self.lifecycle, Lifecycle::Serving);
+        self.env.counters.is_ending = matches!(self.lifecycle, Lifecycle::Draining { .. } | Lifecycle::Stopped { .. });
         self.env.counters.uptime_ms = u64::try_from(self.env.clock.uptime.as_millis()).unwrap_or(u64::MAX);
         self.observe_store();
         for event in events.drain(..) {
@@ -125,6 +125,8 @@ impl<P: Platform> Reactor<P> {
 
     fn dispatch(&mut self, event: Event) {
         match event {
+            // Those are another process's now.
+            Event::Acceptable(_) if matches!(self.lifecycle, Lifecycle::HandingOver { .. }) => {}
             Event::Acceptable(listener) => self.listeners.acceptable(listener),
             Event::Completions => {
                 while let Some(done) = self.platform.store().next_completion() {

@@ -4,8 +4,8 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-use super::error::ServerError;
-use super::{LOOP_FAILED, Server};
+use super::error::{LOOP_FAILED, ServerError};
+use super::running::Server;
 use crate::reactor::Ended;
 
 impl Server {

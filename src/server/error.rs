@@ -4,10 +4,14 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 
 use super::listen::ListenError;
 use crate::dialect::{Kind, OptionError};
 use crate::os::net::Address;
+
+pub(super) const LOOP_FAILED: &str = "the event loop failed";
+pub(super) const NO_THREAD: &str = "cannot start a thread";
 
 /// Why a server cannot start or continue.
 #[derive(Debug)]
@@ -29,6 +33,20 @@ pub enum ServerError {
         kind: Kind,
         /// What the system says.
         source: io::Error,
+    },
+    /// The control socket of a hand-over cannot be listened on.
+    Control {
+        /// Where it was to be.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Nothing can be taken over from the server with this control socket.
+    TakeOver {
+        /// The control socket.
+        path: PathBuf,
+        /// What it says, or the system.
+        reason: String,
     },
     /// systemd has opened a listener at an address that is not listened on.
     Activated(Address),
@@ -67,6 +85,12 @@ impl fmt::Display for ServerError {
             Self::Address(error) => error.fmt(f),
             Self::Option(error) => error.fmt(f),
             Self::Listen { address, kind, source } => write!(f, "cannot listen on {address} ({kind}): {source}"),
+            Self::Control { path, source } => {
+                write!(f, "cannot listen on the control socket {}: {source}", path.display())
+            }
+            Self::TakeOver { path, reason } => {
+                write!(f, "cannot take over from the server at {}: {reason}", path.display())
+            }
             Self::Activated(address) => {
                 write!(
                     f,
@@ -87,9 +111,10 @@ impl Error for ServerError {
             Self::Limit(error) => Some(error),
             Self::Address(error) => Some(error),
             Self::Option(error) => Some(error),
-            Self::Listen { source, .. } | Self::System { source, .. } => Some(source),
+            Self::Control { source, .. } | Self::Listen { source, .. } | Self::System { source, .. } => Some(source),
             Self::TooManyAddresses(_)
             | Self::Activated(_)
+            | Self::TakeOver { .. }
             | Self::Access(_)
             | Self::Root(_)
             | Self::Sandbox(_)

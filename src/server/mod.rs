@@ -9,29 +9,35 @@ mod ceiling;
 mod driven;
 mod error;
 mod handle;
+#[cfg_attr(not(all(feature = "handover", target_os = "linux")), path = "handover/absent.rs")]
+mod handover;
 mod limits;
 mod listen;
 mod plan;
 #[doc(hidden)]
 pub mod platform;
 mod reload;
+mod running;
 mod sandbox;
 #[cfg_attr(not(all(feature = "systemd", target_os = "linux")), path = "systemd/absent.rs")]
 mod systemd;
 mod tls;
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::SyncSender;
 
 use crate::access::Access;
 use crate::config::{Limits, LogFormat, StoreConfig, TlsFiles};
 use crate::dialect::Listening;
-use crate::os::event_queue::{Control, EventQueue};
+use crate::os::event_queue::EventQueue;
 use crate::os::net::{self, Listener};
 use crate::os::process;
 use crate::reactor::{ListenerSetup, Reactor, Setup};
+use crate::store::Sharing;
 use access_file::AccessFile;
+use error::NO_THREAD;
+use handover::HandOver;
 use platform::OsPlatform;
 use reload::Reloads;
 use sandbox::Confinement;
@@ -54,11 +60,10 @@ pub use listen::{Listen, ListenError};
 #[cfg(feature = "config")]
 pub(crate) use reload::Apply;
 pub(crate) use reload::Reload;
+pub use running::Server;
 
 /// Where a server listens without an option.
 pub const DEFAULT_ADDRESS: &str = "127.0.0.1:7070";
-const LOOP_FAILED: &str = "the event loop failed";
-const NO_THREAD: &str = "cannot start a thread";
 /// Says what a server is to be; see [`Server::builder`].
 #[derive(Clone, Debug)]
 pub struct Builder {
@@ -77,6 +82,8 @@ pub struct Builder {
     pub(crate) congestion: Option<String>,
     pub(crate) confinement: Confinement,
     pub(crate) log_format: LogFormat,
+    pub(crate) control_socket: Option<PathBuf>,
+    pub(crate) taken_over: Option<PathBuf>,
 }
 
 /// What a server is made of.
@@ -231,6 +238,20 @@ impl Builder {
         self
     }
 
+    /// Let the next process of the server take over by this Unix socket, without a refused connection (Linux, with the
+    /// feature `handover`). Only [`Server::run`] serves such a server.
+    pub fn control_socket(mut self, path: impl AsRef<Path>) -> Self {
+        self.control_socket = Some(path.as_ref().to_owned());
+        self
+    }
+
+    /// Take over from the server with this control socket, if there is one: it accepts nothing more once
+    /// [`Server::run`] is called. The socket is then this server's, if [`Builder::control_socket`] names no other.
+    pub fn take_over(mut self, control_socket: impl AsRef<Path>) -> Self {
+        self.taken_over = Some(control_socket.as_ref().to_owned());
+        self
+    }
+
     /// Give up the rights that serving does not need: capabilities, files outside of the directory, system calls
     /// (Linux, with the feature `sandbox`). This concerns the thread that calls [`Builder::build`] and those that it
     /// starts from then on, the server's own among them, and cannot be undone: call it from the only thread of a
@@ -259,22 +280,13 @@ impl Builder {
         process::keep_little_memory();
         let Plan { listens, mut speaks, access, ceiling } = self.plan()?;
         let notifier = self.notifier()?;
-        let mut opened =
-            Opened::take(self.handles_signals).map_err(ServerError::system("a listener of systemd cannot be used"))?;
-        let mut listeners = Vec::new();
-        let mut bound = Vec::new();
-        let mut are_tls = Vec::new();
+        let mut handover = HandOver::begin(self.taken_over.as_deref(), self.control_socket.as_deref())?;
         let tls = tls::open(&self.tls, &listens, self.store.shared.then_some(&*self.root))?;
-        for (listen, speaks) in listens.iter().zip(&mut speaks) {
-            let (listener, address) = self.bind(listen, &mut opened)?;
-            self.restrict(speaks, listen, &address, &access);
-            listeners.push(listener);
-            bound.push((address, listen.kind));
-            are_tls.push(listen.is_tls);
+        let (listeners, addresses): (Vec<_>, Vec<_>) = self.bind_all(&listens, &mut handover)?.into_iter().unzip();
+        for ((listen, speaks), address) in listens.iter().zip(&mut speaks).zip(&addresses) {
+            self.restrict(speaks, listen, address, &access);
         }
-        if let Some(address) = opened.unused() {
-            return Err(ServerError::Activated(address));
-        }
+        let are_tls = listens.iter().map(|listen| listen.is_tls).collect();
         let mut queue = self.event_queue()?;
         let control = Arc::clone(queue.control());
         let waker = Arc::clone(&control);
@@ -296,15 +308,20 @@ impl Builder {
         if let Some(reload) = &reload {
             queue.reload_on_hangup(reload.clone(), is_configured);
         }
-        let settings = (&self.store, &self.limits.fixed);
+        let sharing = handover.share(Sharing::new(self.store.shared));
+        let settings = (&self.store, sharing, &self.limits.fixed);
         let (store, sandbox) = self.confinement.open_store(&self.root, settings, Arc::new(move || waker.wake()))?;
         if let Some(reader) = reader {
             reader.start().map_err(ServerError::system(NO_THREAD))?;
         }
-        let platform = OsPlatform::new(queue, listeners, store, &self.limits.fixed)
+        let mut platform = OsPlatform::new(queue, listeners, store, &self.limits.fixed)
             .map_err(ServerError::system("cannot watch the listeners"))?
             .with_tls(tls)
             .map_err(ServerError::system(NO_THREAD))?;
+        let names = addresses.iter().map(Address::to_string).collect();
+        // From here on little can fail: the process that was taken over would accept again.
+        let has_taken_over = handover.complete(&mut platform, names, &control)?;
+        let bound = addresses.into_iter().zip(&listens).map(|(address, listen)| (address, listen.kind)).collect();
         let listeners = speaks.into_iter().zip(listens);
         let setup_of = |(listening, listen): (Listening, Listen)| ListenerSetup {
             listening,
@@ -318,7 +335,7 @@ impl Builder {
         if let Some(notifier) = &notifier {
             Arc::clone(notifier).start(Arc::clone(&control)).map_err(ServerError::system(NO_THREAD))?;
         }
-        Ok(Server { reactor, bound, are_tls, control, reload, ceiling, sandbox, notifier })
+        Ok(Server { reactor, bound, are_tls, control, reload, ceiling, sandbox, notifier, has_taken_over })
     }
 
     fn event_queue(&self) -> Result<EventQueue, ServerError> {
@@ -349,12 +366,31 @@ impl Builder {
         notifier.map_err(ServerError::system("the socket of systemd, NOTIFY_SOCKET, cannot be reached"))
     }
 
-    fn bind(&self, listen: &Listen, opened: &mut Opened) -> Result<(Listener, Address), ServerError> {
+    /// Listens on all of these, with the listeners that others have opened where there are some.
+    fn bind_all(&self, listens: &[Listen], handover: &mut HandOver) -> Result<Vec<(Listener, Address)>, ServerError> {
+        let mut opened =
+            Opened::take(self.handles_signals).map_err(ServerError::system("a listener of systemd cannot be used"))?;
+        let bound = listens
+            .iter()
+            .map(|listen| self.bind(listen, |address| opened.at(address).or_else(|| handover.listener_at(address))));
+        let bound = bound.collect::<Result<Vec<_>, _>>()?;
+        match opened.unused() {
+            Some(address) => Err(ServerError::Activated(address)),
+            None => Ok(bound),
+        }
+    }
+
+    /// Listens there. `open` has the listener at an address that is open already.
+    fn bind(
+        &self,
+        listen: &Listen,
+        open: impl FnOnce(&Address) -> Option<OwnedFd>,
+    ) -> Result<(Listener, Address), ServerError> {
         let Listen { address, kind, .. } = listen;
         let fail = |source| ServerError::Listen { address: address.clone(), kind: *kind, source };
         let mut address = net::resolve(address).map_err(fail)?;
         let limits = &self.limits.fixed;
-        let listener = match (opened.at(&address), &address) {
+        let listener = match (open(&address), &address) {
             (Some(listener), _) => net::adopt(listener, &address, limits),
             (None, Address::Unix(path)) => net::listen_unix(path, &listen.socket_file).map(Listener::Unix),
             (None, Address::Ip(address)) => {
@@ -371,18 +407,6 @@ impl Builder {
         }
         Ok((listener, address))
     }
-}
-
-/// A server that is bound and ready to run.
-pub struct Server {
-    reactor: Reactor<OsPlatform>,
-    bound: Vec<(Address, Kind)>,
-    are_tls: Vec<bool>,
-    control: Arc<Control>,
-    reload: Option<SyncSender<()>>,
-    ceiling: Ceiling,
-    sandbox: String,
-    notifier: Option<Arc<Notifier>>,
 }
 
 impl Server {
@@ -425,35 +449,8 @@ impl Server {
             congestion: None,
             confinement: Confinement::default(),
             log_format: LogFormat::default(),
+            control_socket: None,
+            taken_over: None,
         }
-    }
-
-    /// For other threads: ask for addresses and counters, drain, stop.
-    pub fn handle(&self) -> Handle {
-        Handle {
-            bound: self.bound.clone().into(),
-            are_tls: self.are_tls.clone().into(),
-            control: Arc::clone(&self.control),
-            reload: self.reload.clone(),
-        }
-    }
-
-    /// The most memory it can use.
-    pub const fn ceiling(&self) -> Ceiling {
-        self.ceiling
-    }
-
-    /// The measures of the sandbox that are in force, with commas in between; `off` if none were asked for, `none` if
-    /// the system has none.
-    pub fn sandbox(&self) -> &str {
-        &self.sandbox
-    }
-
-    /// Serves on this thread until it has drained or was stopped.
-    pub fn run(mut self) -> Result<Ended, ServerError> {
-        if let Some(notifier) = &self.notifier {
-            notifier.ready();
-        }
-        self.reactor.run().map_err(ServerError::system(LOOP_FAILED))
     }
 }

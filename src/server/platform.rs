@@ -4,7 +4,7 @@ use std::io;
 use std::iter;
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use crate::config::Fixed;
@@ -35,8 +35,8 @@ pub struct OsPlatform {
 
 impl OsPlatform {
     /// Registers everything with `queue`; its signals drain this server from now on.
-    pub fn new(queue: EventQueue, mut listeners: Vec<Listener>, store: DiskStore, limits: &Fixed) -> io::Result<Self> {
-        queue.add_listeners(&mut listeners)?;
+    pub fn new(queue: EventQueue, listeners: Vec<Listener>, store: DiskStore, limits: &Fixed) -> io::Result<Self> {
+        queue.add_listeners(&listeners)?;
         queue.add_signals()?;
         Ok(Self {
             queue,
@@ -64,6 +64,11 @@ impl OsPlatform {
     pub fn due(&self) -> Option<Instant> {
         let publish = self.counters_are_stale.then(|| self.now() + PUBLISH_AGAIN);
         [publish, self.sending.due(|| self.now()), self.store.refresh_at()].into_iter().flatten().min()
+    }
+
+    /// The listeners, until they are closed.
+    pub fn listeners(&self) -> Weak<Vec<Listener>> {
+        Arc::downgrade(self.listeners.all())
     }
 
     /// Readable while there are events.
@@ -130,7 +135,20 @@ impl Platform for OsPlatform {
     }
 
     fn close_listeners(&mut self) {
+        self.queue.remove_listeners(self.listeners.all());
         self.listeners.close();
+    }
+
+    fn rest_listeners(&mut self) {
+        self.queue.remove_listeners(self.listeners.all());
+    }
+
+    fn watch_listeners(&mut self) -> io::Result<()> {
+        self.queue.add_listeners(self.listeners.all())
+    }
+
+    fn has_handed_over(&mut self) {
+        self.queue.control().has_handed_over();
     }
 
     fn send_file(

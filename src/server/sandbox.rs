@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::error::ServerError;
 use crate::config::{Fixed, SandboxMode, StoreConfig, TlsFiles};
 use crate::os::sandbox::{Allowed, Sandbox, SandboxError};
-use crate::store::DiskStore;
+use crate::store::{DiskStore, Sharing};
 
 /// What is asked for.
 #[derive(Clone, Debug, Default)]
@@ -30,7 +30,7 @@ impl Confinement {
     pub(super) fn open_store(
         &self,
         root: &Path,
-        (config, limits): (&StoreConfig, &Fixed),
+        (config, sharing, limits): (&StoreConfig, Sharing, &Fixed),
         wake: Arc<dyn Fn() + Send + Sync>,
     ) -> Result<(DiskStore, String), ServerError> {
         let fail = |error: SandboxError| ServerError::Sandbox(error.to_string());
@@ -38,7 +38,7 @@ impl Confinement {
         let mut confine = |allowed: Allowed<'_>| {
             sandbox.confine(&Allowed { files: &self.files, log_file: self.log_file.as_deref(), ..allowed })
         };
-        let store = DiskStore::open_confined(root, config, limits, wake, &mut confine);
+        let store = DiskStore::open_confined(root, (config, sharing), limits, wake, &mut confine);
         let store = store.map_err(|error| match error.is_of_sandbox() {
             true => ServerError::Sandbox(error.to_string()),
             false => ServerError::Root(self.explain(error.to_string())),

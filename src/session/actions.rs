@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::command::{Command, Put, Whole};
-use crate::dialect::Action;
+use crate::dialect::{Action, Phase};
 use crate::error::{CloseReason, Failure};
 use crate::groups::Flow;
 use crate::ids::ClientAddress;
@@ -21,6 +21,8 @@ impl Common {
         match action {
             Action::More | Action::Proceed => Step::enter(AwaitHeader::Idle),
             Action::Run(command) => self.start(command, cx),
+            // The next request is for another process.
+            Action::Next if self.is_over(cx) => Step::Obey(Action::Close(CloseReason::Finished)),
             Action::Next => {
                 self.report(Ok(()), cx);
                 Step::enter(AwaitHeader::Idle)
@@ -57,6 +59,12 @@ impl Common {
                 self.fail_inside("a dialect wanted what only fits another moment", cx)
             }
         }
+    }
+
+    /// True where the peer may as well continue on another connection, and this process serves no new ones.
+    fn is_over(&self, cx: &Cx<'_>) -> bool {
+        let is_handing_over = cx.phase == Phase::HandingOver && self.data.inbox.is_empty();
+        is_handing_over && self.dialect.kind().traits().half_closes_after_request
     }
 
     /// Tells the dialect of a failure, reports it, and returns what the dialect then wants.

@@ -15,7 +15,7 @@
 //! | 5 | `resumable` | uploads that outlive their connections |
 //! | 6 | `volume` | all of these for one file system: the root, or a mount in it |
 //! | 7 | `pool` `take_overs` | the workers, and what they do |
-//! | 8 | `cache` `content` `handles` `open` `refresh` | what the loop does itself |
+//! | 8 | `cache` `content` `handles` `open` `overlap` `refresh` | what the loop does itself |
 //!
 //! A module imports only from its own layer and those above it in this table.
 
@@ -26,6 +26,8 @@ mod handles;
 mod mutex;
 mod namespace;
 mod open;
+#[cfg(all(feature = "handover", target_os = "linux"))]
+mod overlap;
 mod pool;
 mod quota;
 mod refresh;
@@ -76,7 +78,10 @@ const COMMIT_NOW_MAX: u64 = 16 * 1024 * 1024;
 const COMMIT_NOW_MAX_AFAR: u64 = 1024 * 1024;
 
 pub use self::fs::mounts::MOUNTS_BYTES;
+pub(crate) use self::fs::sharing::Sharing;
 pub use self::fs::walk::WALK_BYTES;
+#[cfg(all(feature = "handover", target_os = "linux"))]
+pub(crate) use self::overlap::Overlap;
 pub use self::pool::copies::TREES_MAX as TREES_COPIED_MAX;
 pub use self::pool::mounted::{MOUNT_DESCRIPTORS, MOUNTS_WRITTEN_MAX};
 pub use self::quota::ledger::HOLDING_BYTES as QUOTA_HOLDING_BYTES;
@@ -126,6 +131,12 @@ impl DiskStore {
     /// with every upload that was not committed. Dropping the store does the same.
     pub fn close(self) {
         drop(self);
+    }
+
+    /// For another generation of the server.
+    #[cfg(all(feature = "handover", target_os = "linux"))]
+    pub(crate) fn overlap(&self) -> Overlap {
+        Overlap::of(&self.pool)
     }
 
     fn queue(&mut self, conn: ConnId, client: Option<GroupId>, op: Op, held: Held) {
@@ -290,7 +301,7 @@ impl DiskStore {
             Op::Run(whole) => matches!(whole.names(), Names::Make(_)),
             _ => false,
         };
-        let waits = self.fs.shared && !makes;
+        let waits = self.fs.is_shared() && !makes;
         quick
             && !waits
             && self.fs.caps.inline
@@ -373,8 +384,12 @@ impl Store for DiskStore {
     }
 
     fn kept_locks(&mut self, now_s: u64) -> Option<Vec<DavLock>> {
-        let is_alone = !self.fs.shared && self.pool.volume.stage_dirs().is_some();
+        let is_alone = !self.fs.sharing.is_always() && self.pool.volume.stage_dirs().is_some();
         is_alone.then(|| self.pool.volume.names.kept_locks(now_s))
+    }
+
+    fn set_superseded(&mut self, is_superseded: bool) {
+        self.fs.sharing.set_superseded(is_superseded);
     }
 
     fn forget_locks(&mut self, tokens: &[LockToken]) {

@@ -25,6 +25,7 @@ use crate::store::cache::FileCache;
 use crate::store::fs::errno::{SiteErrno, TARGET};
 use crate::store::fs::linux;
 use crate::store::fs::root::{Dir, FileSystem, is_mount_point};
+use crate::store::fs::sharing::Sharing;
 use crate::store::fs::stat;
 use crate::store::fs::sync::{Calls, SyncCalls};
 use crate::store::handles::Handles;
@@ -92,18 +93,18 @@ impl DiskStore {
     ///
     /// If the directory cannot be used or a thread cannot be started.
     pub fn open(root: &Path, config: &StoreConfig, limits: &Fixed, wake: Wake) -> Result<Self, OpenError> {
-        Self::open_confined(root, config, limits, wake, &mut |_| Ok(()))
+        Self::open_confined(root, (config, Sharing::new(config.shared)), limits, wake, &mut |_| Ok(()))
     }
 
     /// The same. Calls `confine` between the two, which leaves to this thread what it needs from then on.
-    pub fn open_confined(
+    pub(crate) fn open_confined(
         root: &Path,
-        config: &StoreConfig,
+        (config, sharing): (&StoreConfig, Sharing),
         limits: &Fixed,
         wake: Wake,
         confine: &mut Confine<'_>,
     ) -> Result<Self, OpenError> {
-        let mut store = Self::open_without_workers(root, config, limits, wake, Calls::of)?;
+        let mut store = Self::open_without_workers(root, (config, sharing), limits, wake, Calls::of)?;
         let fd = &store.fs.root().fd;
         let may_be_remounted = !linux::is_local(fd.as_fd()) && is_mount_point(fd.as_fd());
         let allowed =
@@ -122,19 +123,20 @@ impl DiskStore {
         wake: Wake,
         calls: impl FnOnce(BorrowedFd<'_>) -> C,
     ) -> Result<Self, OpenError> {
-        let mut store = Self::open_without_workers(root, config, limits, wake, calls)?;
+        let sharing = Sharing::new(config.shared);
+        let mut store = Self::open_without_workers(root, (config, sharing), limits, wake, calls)?;
         store.start(config, limits)?;
         Ok(store)
     }
 
     fn open_without_workers<C: Into<Calls>>(
         root: &Path,
-        config: &StoreConfig,
+        (config, sharing): (&StoreConfig, Sharing),
         limits: &Fixed,
         wake: Wake,
         calls: impl FnOnce(BorrowedFd<'_>) -> C,
     ) -> Result<Self, OpenError> {
-        let name = root.display();
+        let (name, sharing) = (root.display(), Arc::new(sharing));
         if !config.read_only {
             let durable = config.durability == Durability::Durable;
             make_root(root, durable)?;
@@ -147,7 +149,7 @@ impl DiskStore {
         let dirs = if config.read_only {
             None
         } else {
-            Some(StageDirs::prepare(fd.as_fd(), config.shared).map_err(|cause| refusal(root, config.shared, cause))?)
+            Some(StageDirs::prepare(fd.as_fd(), &sharing).map_err(|cause| refusal(root, config.shared, cause))?)
         };
         if config.durability == Durability::Durable && dirs.as_ref().is_some_and(|dirs| dirs.current().has_neighbours())
         {
@@ -155,7 +157,7 @@ impl DiskStore {
         }
         let calls: Calls = calls(fd.as_fd()).into();
         let dir = Dir { fd, id, path: "".into() };
-        let volume = Volume::over(dir, root, (dirs, Quotas::new(limits)), &calls, (config, limits));
+        let volume = Volume::over(dir, root, (dirs, Quotas::new(limits)), &sharing, &calls, (config, limits));
         let (fs, volume) = (Arc::clone(&volume.fs), Arc::new(volume));
         // With links, a file may depend on directories that are not on the way to its name.
         let is_cached = fs.caps.cached && !fs.links && fs.caps.local;

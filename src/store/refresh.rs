@@ -93,7 +93,10 @@ impl DiskStore {
     fn begin_pass(&mut self, now: Instant) {
         let uploads = &self.pool.volume.resumable;
         self.pass_at = now + uploads.pass_interval;
-        let wanted = uploads.is_used.load(Ordering::Relaxed) || self.fs.shared;
+        let wanted = uploads.is_used.load(Ordering::Relaxed) || self.fs.is_shared();
+        if self.fs.sharing.is_superseded() {
+            return;
+        }
         if wanted && !uploads.is_passing.swap(true, Ordering::Relaxed) {
             self.pool.expire(Arc::clone(&self.pool.volume), None);
         }

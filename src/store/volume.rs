@@ -14,6 +14,7 @@ use crate::store::fs::errno::TARGET;
 use crate::store::fs::linux;
 use crate::store::fs::reserved::has_aliases;
 use crate::store::fs::root::{Dir, FileSystem, FsOptions};
+use crate::store::fs::sharing::Sharing;
 use crate::store::fs::sync::Calls;
 use crate::store::namespace::Namespace;
 use crate::store::quota::ledger::Quotas;
@@ -39,6 +40,7 @@ impl Volume {
         root: Dir,
         path: &Path,
         (dirs, quotas): (Option<StageDirs>, Arc<Quotas>),
+        sharing: &Arc<Sharing>,
         calls: &Calls,
         (config, limits): (&StoreConfig, &Fixed),
     ) -> Self {
@@ -50,7 +52,7 @@ impl Volume {
             log::warn!(target: TARGET, "links are not followed: that takes openat2 and /proc");
         }
         let (aliases, durable) = (has_aliases(fd), config.durability == Durability::Durable);
-        let options = FsOptions { links, aliases, shared: config.shared, durable, read_only: config.read_only };
+        let options = FsOptions { links, aliases, sharing: Arc::clone(sharing), durable, read_only: config.read_only };
         let fs = Arc::new(FileSystem::new(root, path, caps, calls, (options, limits)));
         let staging = Staging {
             fs: Arc::clone(&fs),

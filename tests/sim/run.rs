@@ -87,9 +87,13 @@ impl Run {
             world.at(at, Item::Crash(crash));
         }
         for _ in 0..world.shape.signals {
-            let signal = if world.rng.chance(800) { Signal::Drain } else { Signal::Stop };
+            let signal = *world.rng.pick(&[Signal::Drain, Signal::Drain, Signal::Stop, Signal::HandOver]);
             let at = world.rng.range(0..=calm_at);
             world.at(at, Item::Signal(signal));
+            if signal == Signal::HandOver && world.rng.chance(500) {
+                let later = world.rng.range(at..=calm_at);
+                world.at(later, Item::Signal(Signal::TakeBack));
+            }
         }
         world.at(calm_at, Item::Calm);
         Self { world: Rc::new(RefCell::new(world)), reactor: None, turns: 0, calm_turn: 0, calm_us: 0, crashes: 0 }

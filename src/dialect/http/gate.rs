@@ -33,6 +33,9 @@ fn pass(
     context: &mut Context<'_>,
 ) -> Result<Action, Stop> {
     let may_have_body = handler.incoming().is_some();
+    if context.phase == Phase::HandingOver {
+        response.set_close();
+    }
     if !may_have_body {
         // RFC 9110 §9.3.1: a body of these methods has no meaning, and serves request smuggling: it is not discarded.
         if !matches!(head.framing, Framing::None | Framing::Length(0)) {

@@ -385,6 +385,7 @@ impl Http {
             && exchange.handler.plain().is_some()
             && is_bodyless(head)
             && context.proxy.is_none()
+            && context.phase == Phase::Serving
             && !context.access.takes_credentials()
         {
             self.listener.head_cache.record(bytes, exchange);

@@ -29,10 +29,10 @@ pub(super) fn health(head: &Head<'_>, response: &ResponseMeta, context: &mut Con
 fn state(phase: Phase, context: &Context<'_>) -> (u16, &'static str) {
     match (phase, context.counters.health) {
         (Phase::Draining, _) => (503, "draining\n"),
-        (Phase::Serving, Health::Degraded) => (503, "degraded\n"),
-        (Phase::Serving, Health::Failing) => (503, "failing\n"),
-        (Phase::Serving, Health::Gone) => (503, "gone\n"),
-        (Phase::Serving, Health::Good | Health::ReadOnly) => (200, "ok\n"),
+        (_, Health::Degraded) => (503, "degraded\n"),
+        (_, Health::Failing) => (503, "failing\n"),
+        (_, Health::Gone) => (503, "gone\n"),
+        (_, Health::Good | Health::ReadOnly) => (200, "ok\n"),
     }
 }
 

@@ -4,12 +4,11 @@
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
-use mio::event::Source;
 use mio::net::{TcpListener, TcpStream, UnixListener};
-use mio::{Interest, Registry, Token};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
@@ -31,13 +30,6 @@ pub enum Listener {
 }
 
 impl Listener {
-    fn source(&mut self) -> &mut dyn Source {
-        match self {
-            Self::Tcp(listener) => listener,
-            Self::Unix(listener) => listener,
-        }
-    }
-
     /// Takes one connection from the backlog.
     fn accept(&self) -> Result<(TcpConnection, SocketAddr), AcceptError> {
         match self {
@@ -52,17 +44,12 @@ impl Listener {
     }
 }
 
-impl Source for Listener {
-    fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
-        self.source().register(registry, token, interests)
-    }
-
-    fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
-        self.source().reregister(registry, token, interests)
-    }
-
-    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        self.source().deregister(registry)
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(listener) => listener.as_fd(),
+            Self::Unix(listener) => listener.as_fd(),
+        }
     }
 }
 
@@ -156,14 +143,14 @@ fn classify(error: io::Error) -> AcceptError {
 
 /// Every listener of a server, in the order of their ids.
 pub struct Listeners {
-    sockets: Vec<Listener>,
+    sockets: Arc<Vec<Listener>>,
     /// Closed for a moment to accept and reset a connection when descriptors are short.
     reserve: Option<File>,
 }
 
 impl Listeners {
     pub fn new(sockets: Vec<Listener>) -> Self {
-        Self { sockets, reserve: reserve() }
+        Self { sockets: Arc::new(sockets), reserve: reserve() }
     }
 
     pub fn accept(&self, ListenerId(index): ListenerId) -> Result<(TcpConnection, SocketAddr), AcceptError> {
@@ -183,8 +170,12 @@ impl Listeners {
         shed
     }
 
+    pub fn all(&self) -> &Arc<Vec<Listener>> {
+        &self.sockets
+    }
+
     pub fn close(&mut self) {
-        self.sockets.clear();
+        self.sockets = Arc::default();
     }
 }
 

@@ -50,6 +50,11 @@ impl Notifier {
         }
     }
 
+    /// This process serves from now on, and not the one that systemd has started.
+    pub(super) fn is_main(&self) {
+        self.tell(&format!("MAINPID={}", std::process::id()));
+    }
+
     /// The server accepts connections, or has read its files again.
     pub(super) fn ready(&self) {
         self.tell("READY=1");

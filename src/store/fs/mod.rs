@@ -17,6 +17,7 @@ pub(crate) mod read;
 pub(crate) mod reserved;
 pub(crate) mod resolve;
 pub(crate) mod root;
+pub(crate) mod sharing;
 pub(crate) mod sorted;
 pub(crate) mod stat;
 pub(crate) mod sync;

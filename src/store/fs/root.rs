@@ -20,6 +20,7 @@ use crate::store::fs::health::StoreHealth;
 use crate::store::fs::linux;
 use crate::store::fs::mounts::Mounts;
 use crate::store::fs::names::Windows;
+use crate::store::fs::sharing::Sharing;
 use crate::store::fs::stat::{self, DirId};
 use crate::store::fs::sync::{Calls, OpenBeneath, SyncCalls};
 use crate::store::mutex::lock;
@@ -103,8 +104,7 @@ pub(crate) struct FileSystem {
     pub(crate) links: bool,
     /// The reserved directory may have a second name in the root.
     pub(crate) aliases: bool,
-    /// Other servers may change names in the root.
-    pub(crate) shared: bool,
+    pub(crate) sharing: Arc<Sharing>,
     /// Sync before a change is acknowledged.
     pub(crate) durable: bool,
     /// Other file systems inside the root.
@@ -118,11 +118,11 @@ pub(crate) struct FileSystem {
 }
 
 /// What the operator chose for the file system.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct FsOptions {
     pub(crate) links: bool,
     pub(crate) aliases: bool,
-    pub(crate) shared: bool,
+    pub(crate) sharing: Arc<Sharing>,
     pub(crate) durable: bool,
     pub(crate) read_only: bool,
 }
@@ -140,7 +140,7 @@ impl FileSystem {
             is_mounted: is_mount_point(root.fd.as_fd()),
             mounts: if root.path.is_empty() { Mounts::unknown() } else { Mounts::default() },
             at: root.path.clone(),
-            digests: Digests::open(root.fd.as_fd(), limits.digests_max, !options.read_only, options.shared),
+            digests: Digests::open(root.fd.as_fd(), limits.digests_max, !options.read_only, options.sharing.is_on()),
             root: Mutex::new(Arc::new(root)),
             root_path: path.to_owned(),
             caps,
@@ -148,7 +148,7 @@ impl FileSystem {
             sync: calls.sync,
             links: options.links,
             aliases: options.aliases,
-            shared: options.shared,
+            sharing: options.sharing,
             durable: options.durable,
             windows: Windows::new(limits),
             health: StoreHealth::new(options.read_only),
@@ -192,7 +192,7 @@ impl FileSystem {
     /// No change is accepted from now on, here and by the other servers of the directory.
     pub(crate) fn degrade(&self, site: &'static str, cause: Errno) {
         if self.health.degrade(site, cause)
-            && self.shared
+            && self.is_shared()
             && let Err(errno) = leave_mark(self.root().fd.as_fd())
         {
             log::error!(target: TARGET, "other servers of this folder are not informed: cause={errno}");
@@ -201,7 +201,7 @@ impl FileSystem {
 
     /// Finds out whether the disk has failed for another server of the directory.
     pub(crate) fn look_elsewhere(&self) {
-        if self.shared {
+        if self.is_shared() {
             match self.mark.counts(self.root().fd.as_fd()) {
                 Ok(counts) => self.health.is_degraded_elsewhere(counts),
                 Err(errno) => log::debug!(target: TARGET, "whether the disk has failed elsewhere: cause={errno}"),
@@ -225,6 +225,11 @@ impl FileSystem {
     pub(crate) fn rest<'a>(&self, path: &'a str) -> &'a str {
         let rest = path.strip_prefix(&*self.at).unwrap_or(path);
         if self.at.is_empty() { rest } else { rest.strip_prefix('/').unwrap_or(rest) }
+    }
+
+    /// True while other servers may change names in the root.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.sharing.is_on()
     }
 
     pub(crate) fn root_path(&self) -> &Path {

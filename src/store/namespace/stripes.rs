@@ -1,8 +1,9 @@
-//! With `--shared`, the lock of a name while it is changed: one of the 256 files in `.filewharf/locks/`, over the look at
+//! With `--shared` and during a hand-over, the lock of a name while it is changed: one of the 256 files in `.filewharf/locks/`, over the look at
 //! the name and its rename or removal, as `renameat2` has no "only if it is still this version". Waits, so it is for
 //! workers only.
 
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::RwLockReadGuard;
 
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
@@ -18,10 +19,22 @@ const STRIPES: &str = "locks";
 /// Times a file that was removed by hand between its opening and its locking is opened again.
 const LOCK_TRIES: u32 = 8;
 
-/// Keeps other servers from changing these names until the result is dropped. Empty where none may.
-pub(crate) fn lock_names(fs: &FileSystem, keys: &[&Key]) -> Result<Vec<OwnedFd>, StoreError> {
-    if !fs.shared {
-        return Ok(Vec::new());
+/// What keeps other servers from changing a name.
+#[derive(Debug)]
+pub(crate) enum NameLocks<'a> {
+    /// There is none, and none begins meanwhile.
+    Alone {
+        _change: RwLockReadGuard<'a, ()>,
+    },
+    Stripes {
+        _locked: Vec<OwnedFd>,
+    },
+}
+
+/// Keeps other servers from changing these names until the result is dropped.
+pub(crate) fn lock_names<'a>(fs: &'a FileSystem, keys: &[&Key]) -> Result<NameLocks<'a>, StoreError> {
+    if let Some(_change) = fs.sharing.change_alone() {
+        return Ok(NameLocks::Alone { _change });
     }
     // One name may have several spellings where the file system ignores case.
     let mut stripes: Vec<u8> =
@@ -30,10 +43,11 @@ pub(crate) fn lock_names(fs: &FileSystem, keys: &[&Key]) -> Result<Vec<OwnedFd>,
     stripes.sort_unstable();
     stripes.dedup();
     let locks = stripes.into_iter().map(|stripe| lock_stripe(fs, stripe));
-    locks.collect::<Result<_, _>>().map_err(|(site, errno)| {
+    let locked = locks.collect::<Result<_, _>>().map_err(|(site, errno)| {
         let path = keys.first().map_or("", |key| key.as_str());
         fs.change_error(site, path, errno)
-    })
+    })?;
+    Ok(NameLocks::Stripes { _locked: locked })
 }
 
 fn lock_stripe(fs: &FileSystem, stripe: u8) -> Result<OwnedFd, SiteErrno> {

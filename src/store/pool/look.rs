@@ -47,7 +47,7 @@ impl Pool {
 
     /// Finds the uploads that another server of the directory wants, for the loop.
     pub(crate) fn look_for_wanted(&self, volume: &Volume) {
-        if !self.fs.shared {
+        if !self.fs.is_shared() {
             return;
         }
         let uploads = &volume.resumable;

@@ -141,7 +141,7 @@ impl Mounted {
         // Where nothing is mounted any more, the directory below is part of the root.
         if self.config.portable || fs.open_own(mount, look_flags(), false).err() == Some(Errno::XDEV) {
             let dir = open_top(fs, mount).map_err(|e| errno::changing("open folder", mount, e))?;
-            let dirs = StageDirs::prepare(dir.fd.as_fd(), self.config.shared);
+            let dirs = StageDirs::prepare(dir.fd.as_fd(), &fs.sharing);
             let dirs = dirs.map_err(|cause| refusal(mount, cause))?;
             if self.config.durability == Durability::Durable && dirs.current().has_neighbours() {
                 let synced = linux::sync_file_system(dir.fd.as_fd());
@@ -149,7 +149,7 @@ impl Mounted {
             }
             let calls = Calls::of(dir.fd.as_fd());
             let (path, config) = (fs.root_path().join(mount), (&self.config, &self.limits));
-            let volume = Volume::over(dir, &path, (Some(dirs), Arc::clone(quotas)), &calls, config);
+            let volume = Volume::over(dir, &path, (Some(dirs), Arc::clone(quotas)), &fs.sharing, &calls, config);
             volume.fs.look_elsewhere();
             return Ok(Some(volume));
         }

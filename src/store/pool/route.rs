@@ -140,7 +140,7 @@ impl Pool {
             let share = Some(self.dir_hash(&mount.path));
             self.queues.push_of(WorkQueue::Sync, None, share, Job::CloseMount(mount));
         }
-        if self.fs.shared {
+        if self.fs.is_shared() {
             for (mount, volume) in self.mounted.all() {
                 if !mount.is_looking.swap(true, Ordering::Acquire) {
                     let share = self.share_of(&volume);

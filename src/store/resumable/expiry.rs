@@ -117,7 +117,7 @@ impl Pass {
 
     /// False for a file that another process may be making.
     fn is_settled(&self, uploads: &ResumableUploads, file: &OwnedFd) -> Result<bool, Errno> {
-        if !uploads.fs.shared {
+        if !uploads.fs.is_shared() {
             return Ok(true);
         }
         let age_ns = self.now_ns.saturating_sub(mtime_ns(&fstat(file)?));

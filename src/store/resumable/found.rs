@@ -244,7 +244,7 @@ impl ResumableUploads {
 
     /// Refuses what another process writes to.
     pub(crate) fn check_unowned(&self, folder: &Folder, id: UploadId, found: &Found) -> Result<(), StoreError> {
-        if self.fs.shared
+        if self.fs.is_shared()
             && let Some(part) = folder.open_part(id).map_err(|e| self.kept_error("openat part", "", e))?
         {
             self.own_part(&part, "")?;
@@ -255,7 +255,7 @@ impl ResumableUploads {
 
     /// Refuses while a process of another machine may write. One of this machine would hold the lock of the part.
     pub(crate) fn check_lease_of(&self, checkpoint: &Checkpoint, folder: &Folder) -> Result<(), StoreError> {
-        if !self.fs.shared || checkpoint.lease_until_ns == 0 || checkpoint.owner.shares_kernel_with(&self.owner) {
+        if !self.fs.is_shared() || checkpoint.lease_until_ns == 0 || checkpoint.owner.shares_kernel_with(&self.owner) {
             return Ok(());
         }
         if self.now_ns(folder, "")? < checkpoint.lease_until_ns {
@@ -264,18 +264,18 @@ impl ResumableUploads {
         Ok(())
     }
 
-    /// Where processes share the directory: locks a part for as long as it is open, or refuses.
+    /// Locks a part for as long as it is open. Where processes share the directory, refuses what another has locked;
+    /// where none does, the next generation of this server will see the lock.
     pub(crate) fn own_part(&self, part: &OwnedFd, path: &str) -> Result<(), StoreError> {
-        if !self.fs.shared {
-            return Ok(());
-        }
-        match Locked::try_take(part).map_err(|e| self.kept_error("flock part", path, e))? {
-            Some(held) => {
+        match Locked::try_take(part) {
+            Ok(Some(held)) => {
                 // The kernel unlocks it when the file is closed, also that of a process that was killed.
                 std::mem::forget(held);
                 Ok(())
             }
-            None => Err(StoreError::refused(Failure::Locked, PART_LOCKED)),
+            _ if !self.fs.is_shared() => Ok(()),
+            Ok(None) => Err(StoreError::refused(Failure::Locked, PART_LOCKED)),
+            Err(errno) => Err(self.kept_error("flock part", path, errno)),
         }
     }
 }

@@ -90,7 +90,7 @@ impl ResumableUploads {
         let now_ns = self.now_ns(folder, path)?;
         checkpoint.expires_s = now_ns / 1_000_000_000 + self.expiry_s;
         checkpoint.owner = self.owner;
-        checkpoint.lease_until_ns = if self.fs.shared { now_ns.saturating_add(duration_ns(LEASE)) } else { 0 };
+        checkpoint.lease_until_ns = if self.fs.is_shared() { now_ns.saturating_add(duration_ns(LEASE)) } else { 0 };
         Ok(())
     }
 

@@ -136,10 +136,10 @@ impl ResumableUploads {
     /// Removes what another upload of this id has left. Until the result is dropped, no other process makes an upload.
     fn clear_place(&self, id: UploadId, header: &Header, folder: &Folder) -> Result<Option<OwnedFd>, StoreError> {
         let failed = |site| move |errno| self.kept_error(site, header.put.key.as_str(), errno);
-        let making = self.fs.shared.then(|| folder.lock_making()).transpose().map_err(failed("flock CLOCK"))?;
+        let making = self.fs.is_shared().then(|| folder.lock_making()).transpose().map_err(failed("flock CLOCK"))?;
         let cleared = self.with_record(folder, id, |found| {
             // Since this process has looked, another may have made the very same, and reported it.
-            if self.fs.shared && self.is_wanted(&found, &header.put) {
+            if self.fs.is_shared() && self.is_wanted(&found, &header.put) {
                 return Err(StoreError::refused(Failure::Locked, "made by another process"));
             }
             self.check_unowned(folder, id, &found)?;
@@ -173,7 +173,7 @@ impl ResumableUploads {
         if let Some(mode) = self.names.staging.file_mode {
             fchmod(&part, mode).map_err(|e| self.fs.change_error("fchmod", path, e))?;
         }
-        let now = self.fs.shared.then(clock);
+        let now = self.fs.is_shared().then(clock);
         self.own_part(&part, path)?;
         let info = folder.make_info(id).map_err(|e| self.kept_error("openat info", path, e))?;
         write_at(&info, content, 0).map_err(|e| self.kept_error("pwrite info", path, e))?;

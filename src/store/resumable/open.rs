@@ -120,7 +120,7 @@ impl ResumableUploads {
     fn attach(&self, folder: &Arc<Folder>, id: UploadId, len: Option<u64>, found: Found) -> Result<Opened, StoreError> {
         let Found { info, header, checkpoint: newest, .. } = found;
         let path = header.put.key.as_str();
-        let now = self.fs.shared.then(clock);
+        let now = self.fs.is_shared().then(clock);
         let part = folder.open_part(id).map_err(|e| self.kept_error("openat part", path, e))?;
         let part = part.ok_or_else(not_found)?;
         self.own_part(&part, path)?;

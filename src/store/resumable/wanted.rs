@@ -30,7 +30,7 @@ const LOOK_MAX: usize = 4096;
 impl ResumableUploads {
     /// An operation that may find its upload attached to another server, for another try.
     pub(crate) fn again(&self, op: &Op) -> Option<(UploadId, Op)> {
-        if !self.fs.shared {
+        if !self.fs.is_shared() {
             return None;
         }
         match op {
@@ -53,7 +53,7 @@ impl ResumableUploads {
 
     /// The upload is attached here from now on.
     pub(crate) fn is_had(&self, folder: &Folder, id: UploadId) {
-        if self.fs.shared {
+        if self.fs.is_shared() {
             let _ = unlinkat(&folder.above, format!("{WANTED}/{id}"), AtFlags::empty());
         }
     }

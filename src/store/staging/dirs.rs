@@ -4,6 +4,7 @@
 //! lock is held. Nothing outside `.filewharf` is ever touched here, and neither is a directory that
 //! another process has locked.
 
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -14,6 +15,7 @@ use rustix::io::Errno;
 
 use crate::store::fs::errno::SiteErrno;
 use crate::store::fs::errno::TARGET;
+use crate::store::fs::sharing::Sharing;
 use crate::store::mutex::lock;
 use crate::store::quota::entries::mark;
 use crate::store::quota::ledger::Quotas;
@@ -45,11 +47,16 @@ pub(crate) struct StageDirs {
 
 impl StageDirs {
     /// Locks `root`, and makes and locks a directory of our own under it.
-    pub(crate) fn prepare(root: BorrowedFd<'_>, shared: bool) -> Result<Self, SiteErrno> {
+    pub(crate) fn prepare(root: BorrowedFd<'_>, sharing: &Arc<Sharing>) -> Result<Self, SiteErrno> {
         let ours = private_dir(root, RESERVED)?;
-        let root_lock = RootLock::take(ours.as_fd(), shared)?;
+        let root_lock = RootLock::take(ours.as_fd(), sharing)?;
         let current = Mutex::new(Arc::new(StageDir::prepare(ours.as_fd())?));
         Ok(Self { current, next: AtomicU64::new(0), root_lock })
+    }
+
+    /// The lock on the root, for another process to hold as well.
+    pub(crate) fn lock(&self) -> io::Result<Option<OwnedFd>> {
+        self.root_lock.duplicate()
     }
 
     pub(crate) fn current(&self) -> Arc<StageDir> {

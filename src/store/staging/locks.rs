@@ -4,6 +4,7 @@
 //! Each file is opened afresh for each lock: flock(2) belongs to the open file, so threads of one process
 //! exclude each other as well.
 
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, Weak};
 
@@ -13,6 +14,7 @@ use rustix::io::{Errno, retry_on_intr};
 use crate::store::fs::errno::SiteErrno;
 use crate::store::fs::resolve::dir_flags;
 use crate::store::fs::root::Dir;
+use crate::store::fs::sharing::Sharing;
 use crate::store::fs::stat;
 use crate::store::fs::stat::standing;
 use crate::store::mutex::lock;
@@ -40,16 +42,20 @@ pub(crate) fn lock_file(dir: BorrowedFd<'_>, name: &str, operation: FlockOperati
 /// The lock of this store on its root.
 #[derive(Debug)]
 pub(crate) struct RootLock {
-    shared: bool,
+    sharing: Arc<Sharing>,
     held: Mutex<Option<OwnedFd>>,
 }
 
 impl RootLock {
     /// Fails with `EAGAIN` at [`ROOT_LOCK`] where another store holds it.
-    pub(crate) fn take(ours: BorrowedFd<'_>, shared: bool) -> Result<Self, SiteErrno> {
-        let root_lock = Self { shared, held: Mutex::default() };
+    pub(crate) fn take(ours: BorrowedFd<'_>, sharing: &Arc<Sharing>) -> Result<Self, SiteErrno> {
+        let root_lock = Self { sharing: Arc::clone(sharing), held: Mutex::default() };
         root_lock.renew(ours)?;
         Ok(root_lock)
+    }
+
+    pub(crate) fn duplicate(&self) -> io::Result<Option<OwnedFd>> {
+        lock(&self.held).as_ref().map(OwnedFd::try_clone).transpose()
     }
 
     /// Takes it again if the file was replaced: another store could lock the new one.
@@ -60,9 +66,15 @@ impl RootLock {
         if named.is_some() && named == own {
             return Ok(());
         }
-        *held = None;
-        let operation =
-            if self.shared { FlockOperation::NonBlockingLockShared } else { FlockOperation::NonBlockingLockExclusive };
+        *held = named.and_then(|named| self.sharing.take_inherited(named));
+        if held.is_some() {
+            return Ok(());
+        }
+        let operation = if self.sharing.is_always() {
+            FlockOperation::NonBlockingLockShared
+        } else {
+            FlockOperation::NonBlockingLockExclusive
+        };
         *held = Some(lock_file(ours, LOCK, operation).map_err(|errno| (ROOT_LOCK, errno))?);
         Ok(())
     }

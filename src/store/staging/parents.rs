@@ -243,7 +243,7 @@ impl Parents {
     /// Where servers share the root: the syncs of each directory on the way to `dir` whose entry there this server has
     /// not synced itself. A sync of the whole file system covers them anyway.
     fn add_entries_above(&self, dir: &Dir, syncs: &mut PendingSyncs) {
-        if !self.fs.shared || self.fs.sync.scope == Scope::Everything || self.fs.rest(&dir.path).is_empty() {
+        if !self.fs.is_shared() || self.fs.sync.scope == Scope::Everything || self.fs.rest(&dir.path).is_empty() {
             return;
         }
         let mut at = self.fs.root();

@@ -3,6 +3,8 @@
 #[cfg(feature = "admin")]
 mod admin;
 mod config;
+#[cfg(target_os = "linux")]
+mod handover;
 #[cfg(feature = "access-log")]
 mod log_file;
 mod process;

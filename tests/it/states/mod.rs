@@ -1,11 +1,12 @@
 //! The states of a session, in virtual time: their table, every deadline one step before it and at it, a drain in every
-//! state, an end of the stream at every byte. One file for each state, and for what concerns several.
+//! state, a hand-over, an end of the stream at every byte. One file for each state, and for what concerns several.
 
 mod await_header;
 mod await_slot;
 mod copying;
 mod deadlines;
 mod drain;
+mod hand_over;
 mod order_of_changes;
 mod pausing;
 mod receiving_body;

@@ -510,7 +510,11 @@ impl Rig {
     }
 
     pub fn drain(&mut self) {
-        self.world().events.push(Event::Signal(Signal::Drain));
+        self.signal(Signal::Drain);
+    }
+
+    pub fn signal(&mut self, signal: Signal) {
+        self.world().events.push(Event::Signal(signal));
         self.settle();
     }
 

@@ -170,6 +170,7 @@ impl Shape {
             l.live.linger_bytes_max = *rng.pick(&[0, 100, 1 << 20]);
             l.fixed.rate_window = seconds(rng, 5, 20);
             l.live.drain_timeout = seconds(rng, 1, 30);
+            l.live.handover_timeout = seconds(rng, 1, 60);
             l.live.drain_grace = seconds(rng, 0, 2);
             l.live.upload_sync_bytes = *rng.pick(&[1, 50, 1000, 1 << 20]);
             l.live.upload_sync_interval = seconds(rng, 1, 5);

@@ -8,6 +8,7 @@ use std::fmt;
 
 use sha2::{Digest as _, Sha256};
 
+use crate::error::Failure;
 use crate::ids::{ClientAddress, ConnId};
 use crate::object::Key;
 
@@ -134,6 +135,38 @@ enum UnderWay {
     Grant,
     /// A new time of a lock; with the time before.
     Renewal(u64),
+}
+
+/// What a request is about to change, and the locks it has shown: for a process that does not know all locks.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// As in [`Change`]: the name, whether the name itself is changed, and all below.
+    changes: Vec<(Key, bool, bool)>,
+    tokens: Box<[LockToken]>,
+    user: Box<str>,
+}
+
+impl Shown {
+    /// `None` where nothing is changed.
+    pub fn of(changes: [Option<Change<'_>>; 2], tokens: &[LockToken], user: &str) -> Option<Self> {
+        let owned = |change: Change<'_>| (change.key.clone(), change.is_of_name, change.is_deep);
+        let changes: Vec<_> = changes.into_iter().flatten().map(owned).collect();
+        (!changes.is_empty()).then(|| Self { changes, tokens: tokens.into(), user: user.into() })
+    }
+
+    /// Fails if one of these locks is in the way, or if one that was shown is not among them.
+    pub fn check(&self, locks: Vec<DavLock>) -> Result<(), Failure> {
+        if !self.tokens.iter().all(|token| locks.iter().any(|lock| lock.token == *token)) {
+            return Err(Failure::PreconditionFailed);
+        }
+        let mut all = DavLocks::default();
+        all.offer(locks);
+        let is_blocked = self.changes.iter().any(|(key, is_of_name, is_deep)| {
+            let change = Change { key, is_of_name: *is_of_name, is_deep: *is_deep };
+            all.blocks(change, &self.tokens, &self.user).is_some()
+        });
+        if is_blocked { Err(Failure::Protected) } else { Ok(()) }
+    }
 }
 
 /// All locks.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::buffer::Chunk;
 use crate::command::{Answer, Copying, Put, Whole};
-use crate::dav_locks::{DavLock, LockToken};
+use crate::dav_locks::{DavLock, LockToken, Shown};
 use crate::error::StoreError;
 use crate::ids::{ClientAddress, ConnId, FileId, GroupId, ListenerId};
 use crate::object::{Details, Key, Listing, Meta, Precondition, Stored};
@@ -234,6 +234,11 @@ pub trait Store {
     /// Queues `op`; clients take turns, and `None` is none of them. Never blocks and never fails, as a connection has a
     /// bounded number of operations in flight. [`Event::Completions`] reports the end.
     fn submit(&mut self, conn: ConnId, client: Option<GroupId>, op: Op);
+
+    /// The same where another process grants locks of WebDAV: fails if one of them is in the way.
+    fn submit_unlocked(&mut self, conn: ConnId, client: Option<GroupId>, op: Op, _shown: Shown) {
+        self.submit(conn, client, op);
+    }
 
     fn next_completion(&mut self) -> Option<Completion>;
 

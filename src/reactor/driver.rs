@@ -134,13 +134,21 @@ impl<P: Platform> Driver<'_, P> {
             let Some(op) = self.pass_locks(op) else { return };
             op
         };
-        match self.platform.store().try_now(self.id, op) {
+        let shown = self.shown_to_others(&op);
+        let op = match shown {
+            None => self.platform.store().try_now(self.id, op),
+            Some(_) => Err(op),
+        };
+        match op {
             Ok(done) => self.complete(done),
             Err(op) => {
                 let Env { groups, clock, .. } = &mut *self.env;
-                let client = self.connection.session.group(groups, clock.now);
+                let client = Some(self.connection.session.group(groups, clock.now));
                 let store = self.platform.store();
-                store.submit(self.id, Some(client), op);
+                match shown {
+                    None => store.submit(self.id, client, op),
+                    Some(shown) => store.submit_unlocked(self.id, client, op, shown),
+                }
                 self.env.counters.queued = store.queued();
             }
         }

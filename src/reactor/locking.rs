@@ -3,7 +3,7 @@
 
 use crate::buffer::Chunk;
 use crate::command::{Answer, Whole};
-use crate::dav_locks::{Change, LockToken, Refused};
+use crate::dav_locks::{Change, LockToken, Refused, Shown};
 use crate::dialect::Phase;
 use crate::error::{Failure, StoreError};
 use crate::platform::{Completion, Op, Outcome, Platform, Store};
@@ -92,7 +92,7 @@ impl<P: Platform> Driver<'_, P> {
                 rights.new = Err(Failure::PreconditionFailed);
                 (!check.locks.renew(self.id, lock)).then_some(Failure::PreconditionFailed)
             }
-            _ if check.locks.is_empty() => None,
+            _ if check.locks.is_empty() || self.env.phase == Phase::HandingOver => None,
             op => {
                 let is_blocked =
                     |change: &Change<'_>| check.locks.blocks(*change, peer.lock_tokens, peer.user).is_some();
@@ -107,6 +107,16 @@ impl<P: Platform> Driver<'_, P> {
             check.going.insert(self.id, going);
         }
         Some(op)
+    }
+
+    /// What an operation changes and the locks it has shown, where another process has the table of locks.
+    pub(super) fn shown_to_others(&self, op: &Op) -> Option<Shown> {
+        let check = &self.env.lock_check;
+        if self.env.phase != Phase::HandingOver || !cfg!(feature = "webdav") || !check.locks.are_offered() {
+            return None;
+        }
+        let peer = self.connection.session.peer();
+        Shown::of(changes(op), peer.lock_tokens, peer.user)
     }
 
     /// Ends an operation before it is one of the store; what is left is to give up its file.

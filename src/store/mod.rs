@@ -46,7 +46,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use crate::command::{Answer, Names, Whole};
-use crate::dav_locks::{DavLock, LockToken};
+use crate::dav_locks::{DavLock, LockToken, Shown};
 use crate::error::StoreError;
 use crate::ids::{ConnId, FileId, GroupId};
 use crate::object::Node;
@@ -139,7 +139,7 @@ impl DiskStore {
         Overlap::of(&self.pool)
     }
 
-    fn queue(&mut self, conn: ConnId, client: Option<GroupId>, op: Op, held: Held) {
+    fn queue(&mut self, (conn, client): (ConnId, Option<GroupId>), op: Op, held: Held, shown: Option<Box<Shown>>) {
         let queue = self.pool.queue_of(&op);
         if matches!(queue, WorkQueue::Sync | WorkQueue::Join) {
             self.pool.syncing.fetch_add(1, Ordering::Relaxed);
@@ -151,7 +151,7 @@ impl DiskStore {
             op => self.pool.mount_changed(op, &held),
         };
         let dir = mount.as_deref().or_else(|| self.dir_of(&op, &held)).map(|path| self.pool.dir_hash(path));
-        self.pool.queues.push_of(queue, client, dir, Job::Serve { conn, client, op, held });
+        self.pool.queues.push_of(queue, client, dir, Job::Serve { conn, client, op, held, shown });
     }
 
     /// Results get their file ids here, on the loop.
@@ -350,7 +350,13 @@ impl Store for DiskStore {
     fn submit(&mut self, conn: ConnId, client: Option<GroupId>, op: Op) {
         let held = self.held(&op);
         self.in_flight += 1;
-        self.queue(conn, client, op, held);
+        self.queue((conn, client), op, held, None);
+    }
+
+    fn submit_unlocked(&mut self, conn: ConnId, client: Option<GroupId>, op: Op, shown: Shown) {
+        let held = self.held(&op);
+        self.in_flight += 1;
+        self.queue((conn, client), op, held, Some(Box::new(shown)));
     }
 
     fn next_completion(&mut self) -> Option<Completion> {

@@ -45,7 +45,7 @@ impl DiskStore {
             self.begin_count(now);
         }
         while let Some((conn, Wanted { op, client, .. })) = self.take_overs.pop_due(now) {
-            self.queue(conn, client, op, Held::None);
+            self.queue((conn, client), op, Held::None, None);
         }
         if now >= self.look_at {
             let is_soon = self.fs.caps.inline && self.pool.volume.resumable.is_attached.load(Ordering::Relaxed);

@@ -5,13 +5,14 @@ use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, Dir as Names, Mode, OFlags, openat, renameat, unlinkat};
-use rustix::io::Errno;
+use rustix::fs::{AtFlags, Dir as Names, FlockOperation, Mode, OFlags, flock, openat, renameat, unlinkat};
+use rustix::io::{Errno, retry_on_intr};
 
 use crate::command::{Answer, LockRights, Put};
-use crate::dav_locks::{DavLock, LOCKS_MAX, LockToken, OWNER_LEN_MAX, Scope};
+use crate::dav_locks::{DavLock, LOCKS_MAX, LockToken, OWNER_LEN_MAX, Scope, Shown};
 use crate::error::{Failure, StoreError};
 use crate::object::{Key, MissingParents, Precondition};
+use crate::os::process::unix_time;
 use crate::platform::Outcome;
 use crate::store::fs::errno::{SiteErrno, TARGET};
 use crate::store::fs::resolve::dir_flags;
@@ -115,6 +116,10 @@ impl Namespace {
         if self.fs.durable {
             (self.fs.sync.content)(file.as_fd(), true).map_err(|e| ("fsync a lock", e))?;
         }
+        if self.fs.is_shared() {
+            // After the changes of an older process that has found no lock.
+            retry_on_intr(|| flock(&dir.fd, FlockOperation::LockExclusive)).map_err(failed)?;
+        }
         renameat(&dir.fd, &*made, &dir.fd, &*name).map_err(failed)?;
         if self.fs.durable {
             for synced in [&dir, &Dir::of(ours, RESERVED).map_err(failed)?] {
@@ -147,21 +152,31 @@ impl Namespace {
         Ok(())
     }
 
+    /// For a process that does not know the locks: refuses what one of them is in the way of. Until the result is
+    /// dropped, none becomes durable.
+    pub(crate) fn keep_unlocked(&self, shown: &Shown) -> Result<Arc<Dir>, StoreError> {
+        let failed = |(site, errno)| self.fs.change_error(site, "", errno);
+        let ours = private_dir(self.fs.root().fd.as_fd(), RESERVED).map_err(failed)?;
+        let dir = Dir::of(private_dir(ours.as_fd(), FOLDER).map_err(failed)?, FOLDER);
+        let dir = dir.map_err(|errno| failed(("fstat .filewharf/dav", errno)))?;
+        retry_on_intr(|| flock(&dir.fd, FlockOperation::LockShared)).map_err(|errno| failed(("flock locks", errno)))?;
+        let now_s = unix_time();
+        // One that cannot be read is not known to the process that grants them either.
+        let locks = names_in(&dir).filter_map(|name| read_record(&dir, &name).ok().flatten());
+        let checked = shown.check(locks.filter(|lock| lock.expires_s > now_s).collect());
+        checked.map(|()| dir).map_err(|failure| StoreError::refused(failure, "lock"))
+    }
+
     /// The locks that earlier processes have answered, of what is there still. The others are forgotten.
     pub(crate) fn kept_locks(&self, now_s: u64) -> Vec<DavLock> {
         let Some(dir) = open_folder(self.fs.root().fd.as_fd()) else { return Vec::new() };
-        let Ok(names) = Names::read_from(&dir.fd) else { return Vec::new() };
         let (mut kept, mut over) = (Vec::new(), Vec::new());
-        for entry in names.filter_map(Result::ok).take(2 * LOCKS_MAX) {
-            let Ok(name) = entry.file_name().to_str() else { continue };
-            if matches!(name, "." | "..") {
-                continue;
-            }
-            match read_record(&dir, name) {
+        for name in names_in(&dir) {
+            match read_record(&dir, &name) {
                 Ok(Some(lock)) if lock.expires_s > now_s && !self.is_gone(&lock) => kept.push(lock),
                 Ok(Some(lock)) => over.push(lock.token),
                 // What a process was about to write when it ended was not answered.
-                Ok(None) => drop(unlinkat(&dir.fd, name, AtFlags::empty())),
+                Ok(None) => drop(unlinkat(&dir.fd, &*name, AtFlags::empty())),
                 Err(error) => log::warn!(target: TARGET, "a lock is not known: .filewharf/dav/{name}: {error}"),
             }
         }
@@ -170,6 +185,12 @@ impl Namespace {
         }
         kept
     }
+}
+
+fn names_in(dir: &Dir) -> impl Iterator<Item = String> {
+    let entries = Names::read_from(&dir.fd).into_iter().flatten().filter_map(Result::ok).take(2 * LOCKS_MAX);
+    let names = entries.filter_map(|entry| entry.file_name().to_str().ok().map(str::to_owned));
+    names.filter(|name| !matches!(&**name, "." | ".."))
 }
 
 fn open_folder(root: BorrowedFd<'_>) -> Option<Arc<Dir>> {

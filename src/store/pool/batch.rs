@@ -24,7 +24,7 @@ impl Pool {
     /// Takes those that wait after a small upload into the root and can be stored together with it.
     pub(crate) fn batch(&self) -> Vec<Job> {
         let share = |waiting: usize| (waiting / SHARE).min(BATCH_MAX - 1);
-        let is_small = |job: &Job| matches!(job, Job::Serve { op: op @ Op::Store { .. }, .. } if !self.names_mount(op));
+        let is_small = |job: &Job| matches!(job, Job::Serve { op: op @ Op::Store { .. }, shown: None, .. } if !self.names_mount(op));
         self.queues.take_more(WorkQueue::Sync, share, is_small)
     }
 
@@ -39,7 +39,8 @@ impl Pool {
         let written: Vec<_> = jobs
             .into_iter()
             .map(|job| {
-                let Job::Serve { conn, client, op: Op::Store { put, chunk }, held: Held::None } = job else {
+                let Job::Serve { conn, client, op: Op::Store { put, chunk }, held: Held::None, shown: None } = job
+                else {
                     unreachable!("only small uploads are stored together")
                 };
                 let target = self.volume.names.parents.nearest_dir(put.key.parent());

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crate::buffer::Chunk;
-use crate::dav_locks::LockToken;
+use crate::dav_locks::{LockToken, Shown};
 use crate::error::{Failure, StoreError};
 use crate::ids::{ConnId, FileId, GroupId};
 use crate::object::Meta;
@@ -36,6 +36,8 @@ pub(crate) enum Job {
         op: Op,
         /// The file it names.
         held: Held,
+        /// What locks of another process must not be in the way of.
+        shown: Option<Box<Shown>>,
     },
     /// Close a file that has lost its name, which frees its blocks.
     Free(OwnedFd),

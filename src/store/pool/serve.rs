@@ -5,13 +5,14 @@ use std::sync::atomic::Ordering;
 
 use crate::buffer::Chunk;
 use crate::command::{Answer, Names, Whole};
+use crate::dav_locks::Shown;
 use crate::error::{Failure, StoreError};
 use crate::ids::{ConnId, GroupId};
 use crate::platform::{Finding, Op, Outcome, PasswordCheck, WorkMemory};
 use crate::store::fs::errno::TARGET;
 use crate::store::fs::list::PageOf;
 use crate::store::fs::read::tail;
-use crate::store::fs::root::FileSystem;
+use crate::store::fs::root::{Dir, FileSystem};
 use crate::store::fs::sorted::SortedPage;
 use crate::store::mutex::lock;
 use crate::store::namespace::commit::Commit;
@@ -57,9 +58,16 @@ impl Pool {
         }
     }
 
+    /// Refuses what a lock of another process is in the way of; none is granted until the result is dropped.
+    fn keep_unlocked(&self, shown: Option<&Shown>) -> Result<Option<Arc<Dir>>, StoreError> {
+        shown.map(|shown| self.volume.names.keep_unlocked(shown)).transpose()
+    }
+
     pub(crate) fn work(&self, job: Job, scratch: &mut Vec<u8>) {
         match job {
-            Job::Serve { op: ref op @ Op::Store { .. }, .. } if self.fs.durable && !self.names_mount(op) => {
+            Job::Serve { op: ref op @ Op::Store { .. }, shown: None, .. }
+                if self.fs.durable && !self.names_mount(op) =>
+            {
                 let jobs: Vec<_> = std::iter::once(job).chain(self.batch()).collect();
                 let stored = jobs.len();
                 self.store_many(jobs);
@@ -72,11 +80,20 @@ impl Pool {
                 self.begin_sorting(conn, client, page);
             }
             Job::Sort(sorting) => self.sort(sorting),
-            Job::Serve { conn, client, op, held } => {
+            Job::Serve { conn, client, op, held, shown } => {
                 let syncs = usize::from(matches!(self.queue_of(&op), WorkQueue::Sync | WorkQueue::Join));
-                let finished = match self.volume_for(&op, &held) {
-                    Ok(volume) => self.served(volume, (conn, client), op, held, scratch),
-                    Err(error) => Some(Finished { conn, result: Err(error), chunk: chunk_of(op) }),
+                let finished = match (self.keep_unlocked(shown.as_deref()), self.volume_for(&op, &held)) {
+                    (Ok(_unlocked), Ok(volume)) => self.served(volume, (conn, client), op, held, scratch),
+                    (Err(error), Ok(volume)) => {
+                        let chunk = match op {
+                            Op::Commit { file, .. } | Op::PlaceCopy { file, .. } => {
+                                self.serve(&volume, Op::Abort { file }, held, scratch).1
+                            }
+                            op => chunk_of(op),
+                        };
+                        Some(Finished { conn, result: Err(error), chunk })
+                    }
+                    (_, Err(error)) => Some(Finished { conn, result: Err(error), chunk: chunk_of(op) }),
                 };
                 if let Some(finished) = finished {
                     self.completions.push(finished);

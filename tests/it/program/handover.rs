@@ -199,3 +199,68 @@ fn an_upload_continues_at_the_next_process() {
     assert_eq!(first.wait(), Some(0));
     next.end();
 }
+
+/// Status of the response to one request, and its `Lock-Token`.
+fn ask_http(client: &mut Client, request: &str) -> (String, Option<String>) {
+    client.send(request);
+    let (mut lines, mut len) = (vec![client.line()], 0);
+    while lines.last().is_some_and(|line| !line.trim_end().is_empty()) {
+        let line = client.line().trim_end().to_owned();
+        len = line.strip_prefix("Content-Length: ").map_or(len, |len| len.parse().expect("a number"));
+        lines.push(line);
+    }
+    client.bytes(len);
+    let token = lines.iter().find_map(|line| Some(line.strip_prefix("Lock-Token: ")?.to_owned()));
+    (lines[0].split(' ').nth(1).unwrap_or_default().to_owned(), token)
+}
+
+#[cfg(feature = "webdav")]
+#[test]
+fn a_lock_that_the_next_process_has_granted_binds_the_one_before() {
+    let (site, mut first) = Site::start(&[]);
+    accepted(first.address()).put("/free", b"old");
+    accepted(first.address()).put("/locked", b"old");
+    // A connection for each, with a transfer that ends once the lock is granted, or a request that comes then.
+    let mut uploads: Vec<_> = ["/free", "/locked"]
+        .map(|path| {
+            let mut client = accepted(first.address());
+            client.send(format!("PUT * {path}\n3\nnew"));
+            client
+        })
+        .into();
+    let [mut lock_request, mut put, mut other_put, mut own_put] = [(); 4].map(|()| {
+        let mut client = first.client();
+        assert_eq!(ask_http(&mut client, "GET /free HTTP/1.1\r\nHost: localhost\r\n\r\n").0, "200");
+        client
+    });
+    let mut delete = accepted(first.address());
+    let next = site.take_over(&[]);
+    let body = "<lockinfo xmlns='DAV:'><lockscope><exclusive/></lockscope><locktype><write/></locktype></lockinfo>";
+    let lock = format!(
+        "LOCK /locked HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/xml\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let (status, token) = ask_http(&mut next.client(), &lock);
+    assert_eq!(status, "200");
+    let token = token.expect("a token");
+    // To grant one is for the newest alone.
+    assert_eq!(ask_http(&mut lock_request, &lock).0, "503");
+    let request =
+        |headers: &str| format!("PUT /locked HTTP/1.1\r\nHost: localhost\r\n{headers}Content-Length: 3\r\n\r\nhis");
+    assert_eq!(ask_http(&mut put, &request("")).0, "423");
+    let other = "If: (<urn:uuid:00112233-4455-6677-8899-aabbccddeeff>)\r\n";
+    assert_eq!(ask_http(&mut other_put, &request(other)).0, "412");
+    assert!(delete.ask("DELETE /locked").starts_with("ERR 423 "));
+    assert_eq!(ask_http(&mut own_put, &request(&format!("If: ({token})\r\n"))).0, "204", "its own");
+    for (client, wanted) in uploads.iter_mut().zip(["OK 0 etag=", "ERR 423 "]) {
+        client.send("0\n");
+        let told = client.line();
+        assert!(told.starts_with(wanted), "{told}");
+    }
+    drop((uploads, lock_request, put, other_put, own_put, delete));
+    assert_eq!(first.wait(), Some(0));
+    assert_eq!((next.client().get("/free"), next.client().get("/locked")), (b"new".to_vec(), b"his".to_vec()));
+    let unlock = format!("UNLOCK /locked HTTP/1.1\r\nHost: localhost\r\nLock-Token: {token}\r\n\r\n");
+    assert_eq!(ask_http(&mut next.client(), &unlock).0, "204");
+    next.end();
+}

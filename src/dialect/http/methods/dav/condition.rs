@@ -3,7 +3,7 @@
 
 use crate::dav_locks::LockToken;
 use crate::dialect::http::policy::Policy;
-use crate::dialect::protocol::Context;
+use crate::dialect::protocol::{Context, Phase};
 use crate::error::Failure;
 use crate::object::Key;
 use crate::wire::dav::condition::{If, Needs};
@@ -37,8 +37,11 @@ fn take<'a>(head: &mut Head<'a>, text: &'a str, context: &mut Context<'_>) -> Re
             Ok(Destination::Elsewhere) | Err(_) => None,
         },
     };
+    // The store asks those of another process.
+    let are_elsewhere = context.phase == Phase::HandingOver;
     let has_token = |key: &Key, token: &str| {
-        LockToken::parse(token).is_some_and(|token| context.dav_locks.covering(key).any(|lock| lock.token == token))
+        let is_there = |token| context.dav_locks.covering(key).any(|lock| lock.token == token);
+        LockToken::parse(token).is_some_and(|token| are_elsewhere || is_there(token))
     };
     let needs = field.needs(
         |resource, token| key_of(resource).is_some_and(|key| has_token(&key, token)),

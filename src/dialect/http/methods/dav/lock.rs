@@ -8,7 +8,7 @@ use crate::dialect::http::handler::Handler;
 use crate::dialect::http::incoming::Incoming;
 use crate::dialect::http::methods::dav::body::Body;
 use crate::dialect::http::response::{Refusal, ResponseMeta, field};
-use crate::dialect::protocol::{Action, Context};
+use crate::dialect::protocol::{Action, Context, Phase};
 use crate::error::{CloseReason, Failure};
 use crate::ids::ClientAddress;
 use crate::object::Key;
@@ -72,6 +72,10 @@ impl Handler for Lock {
         self.mount = head.mount.into();
         if !context.dav_locks.are_offered() {
             return Err(Refusal { status: 405, failure: NOT_OFFERED, field: None });
+        }
+        if context.phase == Phase::HandingOver {
+            // Another process has the table of locks; the next connection will be there.
+            return Err(Failure::Draining.into());
         }
         let lock = self.asked(head, context)?;
         self.lock = Some(lock.clone());

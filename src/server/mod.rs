@@ -34,7 +34,6 @@ use crate::os::event_queue::EventQueue;
 use crate::os::net::{self, Listener};
 use crate::os::process;
 use crate::reactor::{ListenerSetup, Reactor, Setup};
-use crate::store::Sharing;
 use access_file::AccessFile;
 use error::NO_THREAD;
 use handover::HandOver;
@@ -308,7 +307,7 @@ impl Builder {
         if let Some(reload) = &reload {
             queue.reload_on_hangup(reload.clone(), is_configured);
         }
-        let sharing = handover.share(Sharing::new(self.store.shared));
+        let sharing = handover.share(self.store.shared)?;
         let settings = (&self.store, sharing, &self.limits.fixed);
         let (store, sandbox) = self.confinement.open_store(&self.root, settings, Arc::new(move || waker.wake()))?;
         if let Some(reader) = reader {

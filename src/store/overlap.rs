@@ -21,6 +21,11 @@ impl Overlap {
         self.0.strong_count() > 0
     }
 
+    /// True if any server that is set to it may share the root.
+    pub(crate) fn is_with_all(&self) -> bool {
+        self.0.upgrade().is_some_and(|pool| pool.fs.sharing.is_always())
+    }
+
     /// From now on each change excludes other generations; waits for those that do not. Returns the locks on the root and
     /// on what is mounted in it, for the other one to hold as well.
     pub(crate) fn begin(&self) -> io::Result<Vec<OwnedFd>> {

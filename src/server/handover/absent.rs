@@ -22,8 +22,8 @@ impl HandOver {
         None
     }
 
-    pub(super) fn share(&mut self, sharing: Sharing) -> Sharing {
-        sharing
+    pub(super) fn share(&mut self, shared: bool) -> Result<Sharing, ServerError> {
+        Ok(Sharing::new(shared))
     }
 
     pub(super) fn complete(self, _: &mut OsPlatform, _: Vec<String>, _: &Arc<Control>) -> Result<bool, ServerError> {

@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::socket_peercred;
 use rustix::process::geteuid;
 
-use super::words::{ANSWER_MAX, FILES, GENERATIONS_MAX, HELLO, Passed, READY, REFUSED, YOURS};
+use super::words::{ANSWER_MAX, FILES, GENERATIONS_MAX, HELLO, Holding, Passed, READY, REFUSED, YOURS};
 use crate::os::descriptors::{receive, send};
 use crate::os::event_queue::Control;
 use crate::os::net::Listener;
@@ -164,7 +164,7 @@ impl Keeper {
         let named = self.addresses.iter().map(|address| Passed::Listener(address));
         let named = named.zip(listeners.iter().map(AsFd::as_fd));
         let files: Vec<(Passed<'_>, BorrowedFd<'_>)> = named
-            .chain(locks.iter().map(|lock: &OwnedFd| (Passed::Lock, lock.as_fd())))
+            .chain(locks.iter().map(|lock: &OwnedFd| (Passed::Lock(self.holding()), lock.as_fd())))
             .chain(self.older.iter().map(|older| (Passed::Older, older.as_fd())))
             .chain([(Passed::Control, self.socket.as_fd())])
             .collect();
@@ -174,6 +174,10 @@ impl Keeper {
         }
         let files: Vec<_> = files.into_iter().map(|(_, file)| file).collect();
         send(process, &text, &files).map_err(words)
+    }
+
+    fn holding(&self) -> Holding {
+        if self.overlap.is_with_all() { Holding::Shared } else { Holding::Alone }
     }
 
     /// The new process is ready, or has ended.

@@ -31,7 +31,7 @@ use crate::os::net::{Address, listen_unix};
 use crate::platform::Platform as _;
 use crate::store::Sharing;
 use keeper::Keeper;
-use words::{ANSWER_MAX, FILES, HELLO, Passed, READY, REFUSED, YOURS};
+use words::{ANSWER_MAX, FILES, HELLO, Holding, Passed, READY, REFUSED, YOURS};
 
 /// What building a server has to do with a hand-over.
 #[derive(Debug)]
@@ -64,12 +64,15 @@ impl HandOver {
         self.taken.as_mut()?.listener_at(&address.to_string())
     }
 
-    /// With whom a store is shared that may be shared with others besides.
-    pub(super) fn share(&mut self, sharing: Sharing) -> Sharing {
-        match &mut self.taken {
-            Some(taken) => sharing.inherit(std::mem::take(&mut taken.locks)),
-            None => sharing,
+    /// With whom a store is shared that is `shared` with others or not.
+    pub(super) fn share(&mut self, shared: bool) -> Result<Sharing, ServerError> {
+        let sharing = Sharing::new(shared);
+        let Some(taken) = &mut self.taken else { return Ok(sharing) };
+        // Those that share it as well would stay.
+        if !shared && taken.locks.iter().any(|(holding, _)| *holding == Holding::Shared) {
+            return Err(failed(&taken.path, "it shares the folder with other servers: add --shared here, too"));
         }
+        Ok(sharing.inherit(taken.locks.drain(..).map(|(_, lock)| lock).collect()))
     }
 
     /// All is there to serve: the other process accepts nothing more from now on, and this one answers the next. True if
@@ -97,7 +100,7 @@ struct TakeOver {
     path: PathBuf,
     /// By their addresses.
     listeners: Vec<(String, OwnedFd)>,
-    locks: Vec<OwnedFd>,
+    locks: Vec<(Holding, OwnedFd)>,
     older: Vec<UnixStream>,
     control: Option<UnixListener>,
     process: UnixStream,
@@ -124,7 +127,11 @@ impl TakeOver {
             send(&process, HELLO, &[])?;
             receive(&process)
         };
-        let answer = asked().map_err(|error| failed(path, &error.to_string()))?;
+        let answer = asked().map_err(|error| match error.kind() {
+            ErrorKind::WouldBlock => failed(path, &format!("it does not answer within {ANSWER_MAX:?}")),
+            ErrorKind::UnexpectedEof => failed(path, "it has ended"),
+            _ => failed(path, &error.to_string()),
+        })?;
         if let Some(reason) = answer.text.strip_prefix(REFUSED) {
             return Err(failed(path, reason));
         }
@@ -145,7 +152,7 @@ impl TakeOver {
         for (what, file) in passed.into_iter().zip(answer.files) {
             match what {
                 Passed::Listener(address) => taken.listeners.push((address.to_owned(), file)),
-                Passed::Lock => taken.locks.push(file),
+                Passed::Lock(holding) => taken.locks.push((holding, file)),
                 Passed::Older => taken.older.push(file.into()),
                 Passed::Control => taken.control = Some(file.into()),
             }

@@ -12,11 +12,19 @@ pub(super) const YOURS: &str = "yours";
 /// How long the other process may take for an answer: it may have to wait for the disk.
 pub(super) const ANSWER_MAX: Duration = Duration::from_secs(30);
 
+/// How a lock is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Holding {
+    Alone,
+    /// Servers that are set to share the folder may hold it as well.
+    Shared,
+}
+
 /// What is to be said of each file that is passed on, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Passed<'a> {
     Listener(&'a str),
-    Lock,
+    Lock(Holding),
     /// A connection to an older process.
     Older,
     /// The control socket.
@@ -26,7 +34,8 @@ pub(super) enum Passed<'a> {
 impl<'a> Passed<'a> {
     pub(super) fn parse(line: &'a str) -> Option<Self> {
         match line {
-            "lock" => Some(Self::Lock),
+            "lock alone" => Some(Self::Lock(Holding::Alone)),
+            "lock shared" => Some(Self::Lock(Holding::Shared)),
             "older" => Some(Self::Older),
             "control" => Some(Self::Control),
             _ => line.strip_prefix("listener ").filter(|address| !address.is_empty()).map(Self::Listener),
@@ -38,7 +47,8 @@ impl std::fmt::Display for Passed<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Listener(address) => write!(f, "listener {address}"),
-            Self::Lock => f.write_str("lock"),
+            Self::Lock(Holding::Alone) => f.write_str("lock alone"),
+            Self::Lock(Holding::Shared) => f.write_str("lock shared"),
             Self::Older => f.write_str("older"),
             Self::Control => f.write_str("control"),
         }
@@ -51,12 +61,17 @@ mod tests {
 
     #[test]
     fn what_is_said_of_a_file_is_understood_and_nothing_else() {
-        for passed in
-            [Passed::Listener("[::1]:80"), Passed::Listener("unix:/a b"), Passed::Lock, Passed::Older, Passed::Control]
-        {
+        for passed in [
+            Passed::Listener("[::1]:80"),
+            Passed::Listener("unix:/a b"),
+            Passed::Lock(Holding::Alone),
+            Passed::Lock(Holding::Shared),
+            Passed::Older,
+            Passed::Control,
+        ] {
             assert_eq!(Passed::parse(&passed.to_string()), Some(passed));
         }
-        for bad in ["", "listener", "listener ", "lock 1", "older x", "control ", "other"] {
+        for bad in ["", "listener", "listener ", "lock", "lock 1", "older x", "control ", "other"] {
             assert_eq!(Passed::parse(bad), None, "{bad}");
         }
     }

@@ -67,7 +67,11 @@ impl RootLock {
             return Ok(());
         }
         *held = named.and_then(|named| self.sharing.take_inherited(named));
-        if held.is_some() {
+        if let Some(inherited) = &*held {
+            // The older generation has it alone; others may hold it from now on.
+            if self.sharing.is_always() {
+                flock(inherited, FlockOperation::NonBlockingLockShared).map_err(|errno| (ROOT_LOCK, errno))?;
+            }
             return Ok(());
         }
         let operation = if self.sharing.is_always() {

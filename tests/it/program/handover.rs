@@ -200,6 +200,22 @@ fn an_upload_continues_at_the_next_process() {
     next.end();
 }
 
+#[test]
+fn a_process_can_begin_to_share_the_folder_but_not_have_it_alone_where_others_may_share_it() {
+    let (site, mut first) = Site::start(&[]);
+    let beside = |options: &[&str]| Program::try_start(&[], BINARY, &site.root(), options, Stdio::inherit());
+    assert!(beside(&["--shared"]).is_err(), "the first has it alone");
+    let sharing = site.take_over(&["--shared"]);
+    assert_eq!(first.wait(), Some(0));
+    let other = beside(&["--shared"]).expect("they share it");
+    assert!(site.run("--takeover", &[]).is_err());
+    accepted(sharing.address()).put("/x", b"content");
+    assert_eq!(accepted(other.address()).get("/x"), b"content");
+    let next = site.take_over(&["--shared"]);
+    other.end();
+    next.end();
+}
+
 /// Status of the response to one request, and its `Lock-Token`.
 fn ask_http(client: &mut Client, request: &str) -> (String, Option<String>) {
     client.send(request);

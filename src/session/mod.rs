@@ -329,7 +329,7 @@ impl Session {
     fn shut_down(&mut self, cx: &mut Cx<'_>) {
         self.advance(cx, |state, _, cx| match state {
             State::SendingReply(SendingReply(reason)) => {
-                Step::enter(Lingering { left: cx.limits.live.linger_bytes_max, reason })
+                Step::enter(Lingering { left: cx.limits.live.linger_bytes_max, is_asked: false, reason })
             }
             other => Step::Stay(other),
         });

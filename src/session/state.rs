@@ -336,6 +336,8 @@ pub struct SendingReply(pub CloseReason);
 pub struct Lingering {
     /// Bytes that may still be discarded.
     pub left: u64,
+    /// The peer had begun another request before it saw the end.
+    pub is_asked: bool,
     /// Why we closed.
     pub reason: CloseReason,
 }

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use crate::config::Limits;
+use crate::dialect::Phase;
 use crate::error::CloseReason;
 use crate::session::behavior::Behavior;
 use crate::session::common::Common;
@@ -18,7 +19,7 @@ impl Behavior for Lingering {
         usize::MAX
     }
 
-    fn consume(self, data: &[u8], common: &mut Common, _cx: &mut Cx<'_>) -> (Step, Consumed) {
+    fn consume(self, data: &[u8], common: &mut Common, cx: &mut Cx<'_>) -> (Step, Consumed) {
         if data.is_empty() {
             return (Step::stay(self), Consumed::Wait);
         }
@@ -27,6 +28,10 @@ impl Behavior for Lingering {
             matches!(self.reason, CloseReason::Drained | CloseReason::IdleTimeout | CloseReason::HeadTimeout);
         let step = match self.left.checked_sub(data.len() as u64) {
             _ if was_given_up && common.dialect.kind().traits().end_means_success => Step::End(self.reason, true),
+            Some(left) if cx.phase == Phase::HandingOver => {
+                common.entered = cx.now;
+                Step::stay(Self { left, is_asked: true, ..self })
+            }
             Some(left) => Step::stay(Self { left, ..self }),
             None => Step::End(CloseReason::LingerEnded, false),
         };
@@ -38,7 +43,9 @@ impl Behavior for Lingering {
     }
 
     fn deadline(&self, common: &Common, limits: &Limits) -> Option<Instant> {
-        Some(common.entered + limits.live.linger_timeout)
+        // The client repeats the request elsewhere once it has sent all of it: until then a reset would look like a failure.
+        let timeout = if self.is_asked { limits.live.stall_timeout } else { limits.live.linger_timeout };
+        Some(common.entered + timeout)
     }
 
     fn timed_out(self, _in_kernel: usize, _common: &mut Common, _cx: &mut Cx<'_>) -> Step {

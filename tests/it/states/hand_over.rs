@@ -72,6 +72,23 @@ fn silent_connections_have_their_time_and_nothing_new_is_accepted() {
 }
 
 #[test]
+fn a_client_that_has_begun_its_next_request_before_it_saw_the_end_is_not_reset() {
+    let mut rig = rig(Mode::PLAIN);
+    let peer = rig.connect();
+    rig.signal(Signal::HandOver);
+    rig.send(&peer, b"PING\n");
+    assert!(peer.is_closed() && !peer.is_gone());
+    for part in ["PUT 3 /x\n", "1", "2", "3"] {
+        rig.send(&peer, part.as_bytes());
+        rig.pass(limits().live.stall_timeout - STEP);
+        assert!(!peer.is_gone() && !rig.has_ended(), "{part:?}");
+    }
+    rig.finish(&peer);
+    assert_eq!((said(&peer), rig.file("x")), ("OK 0\n".to_owned(), None), "it asks the other process again");
+    assert!(rig.has_ended());
+}
+
+#[test]
 fn a_transfer_that_never_ends_is_cut_off_in_the_end() {
     let mut rig =
         Rig::new(Mode::PLAIN, limits().with(|l| l.live.handover_timeout = Duration::from_secs(20)), Access::default());

@@ -16,7 +16,7 @@
 mod keeper;
 mod words;
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -25,13 +25,13 @@ use std::sync::Arc;
 use super::error::{NO_THREAD, ServerError};
 use super::platform::OsPlatform;
 use crate::config::SocketFile;
-use crate::os::descriptors::{receive, send};
+use crate::os::descriptors::{Message, receive, send};
 use crate::os::event_queue::Control;
 use crate::os::net::{Address, listen_unix};
 use crate::platform::Platform as _;
 use crate::store::Sharing;
 use keeper::Keeper;
-use words::{ANSWER_MAX, FILES, HELLO, Holding, Passed, READY, REFUSED, YOURS};
+use words::{ANSWER_MAX, FILES, GENERATIONS_MAX, HELLO, Holding, Passed, READY, REFUSED, YOURS};
 
 /// What building a server has to do with a hand-over.
 #[derive(Debug)]
@@ -109,29 +109,36 @@ struct TakeOver {
 impl TakeOver {
     /// Asks the process with this control socket; `None` if there is none.
     fn begin(path: &Path) -> Result<Option<Self>, ServerError> {
-        let process = match UnixStream::connect(path) {
-            Ok(process) => process,
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
-                log::warn!("no server answers at {}: there is none to take over from", path.display());
-                return Ok(None);
+        // Where one ends before it has answered, the one before it may take back the socket.
+        for _ in 0..GENERATIONS_MAX {
+            let process = match UnixStream::connect(path) {
+                Ok(process) => process,
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
+                    log::warn!("no server answers at {}: there is none to take over from", path.display());
+                    return Ok(None);
+                }
+                Err(error) => return Err(failed(path, &error.to_string())),
+            };
+            match Self::ask(&process) {
+                Ok(answer) => return Self::take(path, process, answer).map(Some),
+                Err(error) if has_ended(&error) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    return Err(failed(path, &format!("it does not answer within {ANSWER_MAX:?}")));
+                }
+                Err(error) => return Err(failed(path, &error.to_string())),
             }
-            Err(error) => return Err(failed(path, &error.to_string())),
-        };
-        Self::ask(path, process).map(Some)
+        }
+        Err(failed(path, "it ends each time before it answers"))
     }
 
-    fn ask(path: &Path, process: UnixStream) -> Result<Self, ServerError> {
-        let asked = || {
-            process.set_read_timeout(Some(ANSWER_MAX))?;
-            process.set_write_timeout(Some(ANSWER_MAX))?;
-            send(&process, HELLO, &[])?;
-            receive(&process)
-        };
-        let answer = asked().map_err(|error| match error.kind() {
-            ErrorKind::WouldBlock => failed(path, &format!("it does not answer within {ANSWER_MAX:?}")),
-            ErrorKind::UnexpectedEof => failed(path, "it has ended"),
-            _ => failed(path, &error.to_string()),
-        })?;
+    fn ask(process: &UnixStream) -> io::Result<Message> {
+        process.set_read_timeout(Some(ANSWER_MAX))?;
+        process.set_write_timeout(Some(ANSWER_MAX))?;
+        send(process, HELLO, &[])?;
+        receive(process)
+    }
+
+    fn take(path: &Path, process: UnixStream, answer: Message) -> Result<Self, ServerError> {
         if let Some(reason) = answer.text.strip_prefix(REFUSED) {
             return Err(failed(path, reason));
         }
@@ -187,6 +194,11 @@ impl TakeOver {
         self.older.push(self.process);
         Ok(self.older)
     }
+}
+
+/// True if this came of the end of the other process.
+fn has_ended(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof)
 }
 
 fn failed(path: &Path, reason: &str) -> ServerError {

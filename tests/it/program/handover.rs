@@ -2,6 +2,7 @@
 //! is killed.
 
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::Stdio;
 
@@ -170,6 +171,19 @@ fn where_no_server_answers_at_the_control_socket_the_process_starts_as_always() 
     let site = Site { address: second.address().to_string(), ..site };
     assert!(site.run("--control", &[]).is_err(), "another server has the socket");
     site.take_over(&[]).end();
+}
+
+#[test]
+fn where_the_server_ends_before_it_answers_the_process_starts_as_always() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let site = Site { dir, address: "127.0.0.1:0".to_owned() };
+    let killed = UnixListener::bind(site.control()).expect("a socket");
+    std::thread::spawn(move || {
+        let asked = killed.accept();
+        drop(killed);
+        drop(asked);
+    });
+    site.run("--takeover", &[]).expect("it starts").end();
 }
 
 #[test]

@@ -110,3 +110,26 @@ fn servers_of_machines_that_remember_what_they_have_read_agree_on_the_offset_of_
     }
     servers.iter().for_each(|server| assert_same(&server.client().get("/f"), &content, "the file"));
 }
+
+/// Two mounts that remember names and what stands at them for longer than the test runs: the mounts of some network file
+/// systems do so for a second.
+#[test]
+#[ignore = "needs root, bindfs and a release build"]
+fn what_a_machine_remembers_of_a_name_lets_no_second_change_of_the_same_version_win() {
+    let served = dir();
+    let options = ["--enable-lock-forwarding", "--multithreaded", "-o", "attr_timeout=60,entry_timeout=60"];
+    let mounts = [(); 2].map(|()| Remote::over(served.path(), dir(), &options));
+    let servers = mounts.each_ref().map(|mount| Served::start(&mount.root(), &["--shared"]));
+    servers[0].client().put("/f", b"0");
+    for n in 0..20 {
+        let seen = servers.each_ref().map(|server| value(&server.client().ask("STAT /f"), "etag").expect("an ETag"));
+        let [one, other] = [n % 2, 1 - n % 2];
+        let put = |at: usize| servers[at].client().try_put(&format!("if={} /f", seen[at]), b"1");
+        let (first, second) = (put(one), put(other));
+        let both = first.starts_with("OK ") && second.starts_with("OK ");
+        assert!(!both, "both have replaced {seen:?}");
+        // What is true now is learned by a change without a condition.
+        servers[one].client().put("/f", b"0");
+        servers[other].client().put("/f", b"0");
+    }
+}

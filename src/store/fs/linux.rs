@@ -25,7 +25,9 @@ pub(crate) struct Resolve {
 #[cfg(target_os = "linux")]
 mod native {
     use super::*;
-    use rustix::fs::{AtFlags, CWD, FallocateFlags, IFlags, Mode, RenameFlags, ResolveFlags, XattrFlags};
+    use rustix::fs::{
+        AtFlags, CWD, FallocateFlags, IFlags, Mode, RenameFlags, ResolveFlags, StatxFlags, XattrFlags, statx,
+    };
     use rustix::io::{ReadWriteFlags, preadv2, retry_on_intr};
     use std::io::IoSliceMut;
     use std::os::fd::AsRawFd as _;
@@ -242,6 +244,14 @@ mod native {
         file_system(file).is_some_and(kinds::is_memory)
     }
 
+    /// True if the machine that has the file system says so of what stands at a name; what this machine remembers of it
+    /// is what it says, then (statx(2), `AT_STATX_FORCE_SYNC`).
+    pub(crate) fn is_gone_elsewhere(dir: BorrowedFd<'_>, name: &str) -> bool {
+        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_FORCE_SYNC;
+        statx(dir, name, flags, StatxFlags::BASIC_STATS)
+            .is_err_and(|errno| matches!(errno, Errno::NOENT | Errno::STALE))
+    }
+
     /// See [`kinds::is_local`].
     pub(crate) fn is_local(file: BorrowedFd<'_>) -> bool {
         file_system(file).is_some_and(kinds::is_local)
@@ -285,7 +295,6 @@ mod native {
 
     /// When a file or directory was made, in nanoseconds since 1970; 0 where that is not known.
     pub(crate) fn made_at(file: &OwnedFd) -> i128 {
-        use rustix::fs::{AtFlags, StatxFlags, statx};
         statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::BTIME)
             .map_or(0, |stat| i128::from(stat.stx_btime.tv_sec) * 1_000_000_000 + i128::from(stat.stx_btime.tv_nsec))
     }
@@ -356,6 +365,7 @@ mod native {
         name_unnamed(BorrowedFd<'_>, BorrowedFd<'_>, &str) -> Result<(), Errno> = Err(Errno::OPNOTSUPP);
         is_memory(BorrowedFd<'_>) -> bool = false;
         is_local(BorrowedFd<'_>) -> bool = false;
+        is_gone_elsewhere(BorrowedFd<'_>, &str) -> bool = false;
         is_on_this_machine(BorrowedFd<'_>) -> bool = true;
         keeps_synced(BorrowedFd<'_>) -> bool = false;
         list_of_mounts() -> Option<OwnedFd> = None;
@@ -370,9 +380,9 @@ mod native {
 
 pub(crate) use native::{
     access_acl, can_enter_tree, copy_range, copy_user_attributes, default_acl, drop_cached, file_system, has_acls,
-    has_labels, has_projects, has_space, have_same_label, is_local, is_memory, is_on_this_machine, keeps_synced,
-    lacks_access_acl, lacks_properties, list_of_mounts, logs_files, look_at, made_at, make_unnamed, name_unnamed,
-    open_beneath, pass_on_nothing, passes_on_project, path_of, pread_cached, properties, rename_exchange,
+    has_labels, has_projects, has_space, have_same_label, is_gone_elsewhere, is_local, is_memory, is_on_this_machine,
+    keeps_synced, lacks_access_acl, lacks_properties, list_of_mounts, logs_files, look_at, made_at, make_unnamed,
+    name_unnamed, open_beneath, pass_on_nothing, passes_on_project, path_of, pread_cached, properties, rename_exchange,
     rename_noreplace, reserve, set_access_acl, set_default_acl, set_properties,
 };
 

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, fstat, open, statat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat, fstat, open, statat};
 use rustix::io::Errno;
 
 use crate::config::Fixed;
@@ -230,6 +230,15 @@ impl FileSystem {
     /// True while other servers may change names in the root.
     pub(crate) fn is_shared(&self) -> bool {
         self.sharing.is_on()
+    }
+
+    /// What stands at a name that other servers are kept from changing, though this machine may remember what one of them
+    /// has replaced: nothing, then.
+    pub(crate) fn standing_now(&self, dir: BorrowedFd<'_>, name: &str) -> Result<Option<Stat>, Errno> {
+        if self.is_shared() && !self.caps.local && linux::is_gone_elsewhere(dir, name) {
+            return Ok(None);
+        }
+        stat::standing(dir, name)
     }
 
     pub(crate) fn root_path(&self) -> &Path {

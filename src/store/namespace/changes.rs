@@ -203,7 +203,7 @@ impl Namespace {
             let bin = self.replace(replacement, (source, from, stat), (target.0, to))?;
             return Ok(Some(Moved { placed: Placed::Replaced, displaced: None, bin: Some(bin) }));
         }
-        let there = standing(target.0, target.1).map_err(|e| self.fs.change_error("fstatat", path, e))?;
+        let there = self.fs.standing_now(target.0, target.1).map_err(|e| self.fs.change_error("fstatat", path, e))?;
         if precondition.wants_absent() && there.is_some_and(|there| stat::kind(&there) == Kind::Dir) {
             return Err(refused(Failure::PreconditionFailed, "rename"));
         }
@@ -236,7 +236,7 @@ impl Namespace {
     pub(super) fn source(&self, dir: BorrowedFd<'_>, key: &Key) -> Result<Stat, StoreError> {
         let is_reserved = self.fs.refuse_alias(&self.fs.root(), self.fs.rest(key.as_str()).as_bytes());
         is_reserved.map_err(|e| errno::reading("fstatat", key.as_str(), e))?;
-        let stat = standing(dir, key.name()).map_err(|e| errno::reading("fstatat", key.as_str(), e))?;
+        let stat = self.fs.standing_now(dir, key.name()).map_err(|e| errno::reading("fstatat", key.as_str(), e))?;
         stat.filter(|stat| stat::kind(stat) != Kind::Other).ok_or(refused(Failure::NotFound, "fstatat"))
     }
 }

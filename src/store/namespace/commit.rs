@@ -208,7 +208,8 @@ impl Namespace {
         let &Commit { key, precondition, .. } = commit;
         let (path, to) = (key.as_str(), (parent.dir.fd.as_fd(), key.name()));
         let _file = self.quotas.lock_files(&[(parent.dir.id, key.name().as_bytes())]);
-        let there = standing(to.0, to.1).map_err(|e| Unplaced::Error(self.fs.change_error("fstatat", path, e)))?;
+        let there =
+            self.fs.standing_now(to.0, to.1).map_err(|e| Unplaced::Error(self.fs.change_error("fstatat", path, e)))?;
         may_replace(there.as_ref(), precondition)
             .map_err(|failure| Unplaced::Error(StoreError::refused(failure, "commit")))?;
         if let Some(there) = &there

@@ -284,7 +284,7 @@ impl TreeCopy {
     /// The result is where that is what had the name.
     fn place_at(&mut self, names: &Namespace, at: At<'_>, copying: &Copying) -> Result<Option<Bin>, StoreError> {
         let (to, path) = (&copying.to, copying.to.as_str());
-        let there = standing(at.0, at.1).map_err(|e| names.fs.change_error("fstatat", path, e))?;
+        let there = names.fs.standing_now(at.0, at.1).map_err(|e| names.fs.change_error("fstatat", path, e))?;
         let is_exchanged = may_stand(there.as_ref(), copying, true)?;
         let moving = names.quotas.moving_dir(to, to)?;
         let (dir, name) = self.bin.at();

@@ -24,6 +24,8 @@ use crate::store::Overlap;
 
 /// Time between two looks whether the server still runs.
 const LOOK: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+/// Time until a connection is accepted again after that failed.
+const REST: Duration = Duration::from_secs(1);
 /// How long a new process may take until it serves: it opens the directory, which other processes write to.
 const START_MAX: Duration = Duration::from_secs(300);
 /// How long the loop may take for a turn.
@@ -121,6 +123,8 @@ impl Keeper {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Successor::None,
             Err(error) => {
                 log::warn!("cannot accept at the control socket: {error}");
+                // It waits there still, perhaps for a descriptor.
+                Self::rest();
                 return Successor::None;
             }
         };
@@ -136,6 +140,11 @@ impl Keeper {
                 self.continue_alone()
             }
         }
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "a thread of its own sleeps")]
+    fn rest() {
+        thread::sleep(REST);
     }
 
     fn pass_on(&self, process: &UnixStream) -> Result<(), String> {

@@ -16,7 +16,7 @@ pub(super) const ANSWER_MAX: Duration = Duration::from_secs(30);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Holding {
     Alone,
-    /// Servers that are set to share the folder may hold it as well.
+    /// Servers that are set to share the directory may hold it as well.
     Shared,
 }
 

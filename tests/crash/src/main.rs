@@ -54,7 +54,7 @@ use volume::{Kind, Mount};
 
 /// Connections at once, and what each does.
 const CONNECTIONS: usize = 24;
-const CHANGES: usize = 15;
+const CHANGES: usize = 18;
 /// More images are made of more recordings: the longer one is, the longer takes each recovery.
 const IMAGES_PER_RECORDING: usize = 100;
 /// Of this many images, one is cut again during its recovery.

@@ -4,7 +4,7 @@
 //! every cut its files are exactly those after its last acknowledged change, or those after the
 //! one that was under way: nothing older, nothing torn, nothing in between. (A move under way to
 //! a name that must be free may be seen under both names: without a call for it, that is a link and its
-//! removal.)
+//! removal. Of small uploads that are sent together, each name may have any version since the last acknowledged change.)
 //! A few names are written by all; of these, no version may be older than an acknowledged one.
 
 use std::collections::BTreeMap;
@@ -20,6 +20,10 @@ const FILES_MAX: usize = 6;
 const HOT_NAMES: u64 = 3;
 /// Longest content. From 64 KiB on the server no longer takes an upload as a whole.
 const LEN_MAX: u64 = 220 << 10;
+/// At most this many uploads are sent together, if they are no longer than that; some before one of that many changes.
+const TOGETHER_MAX: usize = 8;
+const TOGETHER_LEN_MAX: u64 = 16 << 10;
+const TOGETHER_EVERY: u64 = 10;
 /// Most directories of one connection.
 const DIRS_MAX: usize = 3;
 /// Times that clients give to files, long before any that a file has by itself.
@@ -95,10 +99,20 @@ impl Plan {
     /// `changes` changes of connection `line`.
     pub fn new(line: usize, changes: usize, random: &mut Random) -> Self {
         let mut plan = Self { changes: Vec::new(), owns: vec![Own::new()] };
+        let mut small = 0..0;
         for n in 0..changes {
-            plan.push(next(line, n, &plan.owns[n], random));
+            if random.below(TOGETHER_EVERY) == 0 {
+                small = n..n + random.below(TOGETHER_MAX as u64) as usize;
+            }
+            let plan_one = if small.contains(&n) { small_put } else { next };
+            plan.push(plan_one(line, n, &plan.owns[n], random));
         }
         plan
+    }
+
+    /// How many changes from this one on are sent together.
+    pub fn together(&self, change: usize) -> usize {
+        self.changes[change..].iter().take(TOGETHER_MAX).take_while(|change| change.is_small()).count().max(1)
     }
 
     fn push(&mut self, change: Change) {
@@ -107,6 +121,25 @@ impl Plan {
         self.changes.push(change);
         self.owns.push(own);
     }
+}
+
+impl Change {
+    fn is_small(&self) -> bool {
+        matches!(self, Self::Put { content, framing: Framing::Length, .. } if content.len <= TOGETHER_LEN_MAX)
+    }
+}
+
+/// Of a name that all use, of one that is there, or of a new one.
+fn small_put(line: usize, n: usize, own: &Own, random: &mut Random) -> Change {
+    let files: Vec<&String> = own.iter().filter(|(_, node)| **node != Node::Dir).map(|(path, _)| path).collect();
+    let path = match random.below(6) {
+        _ if files.len() >= FILES_MAX => files[0].clone(),
+        0 => format!("/hot/hot-{}", random.below(HOT_NAMES)),
+        1..4 if !files.is_empty() => files[random.below(files.len() as u64) as usize].clone(),
+        _ => fresh(line, n, &[], random),
+    };
+    let content = Content::new(random.next() >> 8, random.below(TOGETHER_LEN_MAX));
+    Change::Put { path, content, framing: Framing::Length, over: Over::Anything }
 }
 
 /// Every name ends in a part that says which line made it, even if a directory above it was moved.
@@ -389,7 +422,7 @@ impl<'a> History<'a> {
             violations.push(Violation { wrong, words });
         }
         // Each name for itself is as it may be, but not together.
-        if violations.len() == count {
+        if violations.len() == count && sent <= acked + 1 {
             let words = format!("connection {line}: in the middle of {:?}", plan.changes.get(acked));
             violations.push(Violation { wrong: Wrong::Vanished, words });
         }

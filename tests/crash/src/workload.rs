@@ -30,12 +30,26 @@ pub fn run(address: SocketAddr, plans: &[Plan], parts: &Plans, device: &Device, 
             .map(|(line, plan)| {
                 scope.spawn(move || {
                     let mut client = Client::connect(address)?;
-                    for (change, what) in plan.changes.iter().enumerate() {
-                        device.note(Event::Sent { line, change });
-                        client.change(what)?;
-                        device.note(Event::Acked { line, change });
-                        if (line + change).is_multiple_of(SYNC_EVERY) {
-                            rustix::fs::syncfs(mount).map_err(|e| format!("syncfs: {e}"))?;
+                    let mut next = 0;
+                    while next < plan.changes.len() {
+                        let together = next..next + plan.together(next);
+                        together.clone().for_each(|change| device.note(Event::Sent { line, change }));
+                        let (first, others) = plan.changes[together.clone()].split_first().expect("one at least");
+                        if !others.is_empty() {
+                            client
+                                .send(&plan.changes[together.clone()].iter().flat_map(request).collect::<Vec<u8>>())?;
+                        }
+                        for change in together {
+                            if others.is_empty() {
+                                client.change(first)?;
+                            } else {
+                                client.stored(&plan.changes[change])?;
+                            }
+                            device.note(Event::Acked { line, change });
+                            if (line + change).is_multiple_of(SYNC_EVERY) {
+                                rustix::fs::syncfs(mount).map_err(|e| format!("syncfs: {e}"))?;
+                            }
+                            next += 1;
                         }
                     }
                     Ok(())
@@ -76,6 +90,16 @@ impl Client {
         };
         let durable = !matches!(change, Change::Put { .. }) || reply.contains(" stored=durable");
         if reply.starts_with("OK ") && durable { Ok(()) } else { Err(format!("{change:?}: {reply:?}")) }
+    }
+
+    /// The reply to an upload that was sent with others; `Ok` once the server has said that it is durable.
+    fn stored(&mut self, change: &Change) -> Result<(), String> {
+        let reply = self.reply()?;
+        if reply.starts_with("OK ") && reply.contains(" stored=durable") {
+            Ok(())
+        } else {
+            Err(format!("{change:?}: {reply:?}"))
+        }
     }
 
     /// The names in a directory, and those of its directories with a `/` after.

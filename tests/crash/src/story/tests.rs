@@ -50,6 +50,29 @@ fn a_replacement_under_way_shows_the_old_or_the_new_and_nothing_else() {
 }
 
 #[test]
+fn of_uploads_that_are_sent_together_each_name_has_a_version_since_the_last_acknowledged() {
+    let (old, new) = (OLD.bytes(), NEW.bytes());
+    let plans = [plan([upload("/0-a", OLD), upload("/0-a", NEW), upload("/0-b", OLD)])];
+    let first = [Event::Sent { line: 0, change: 0 }, Event::Acked { line: 0, change: 0 }];
+    let events = first.into_iter().chain([1, 2].map(|change| Event::Sent { line: 0, change }));
+    let history = History::new(&plans, events.enumerate());
+    let judged = |files: &[(&str, &[u8])]| {
+        let violations = history.judge(4, &visible(files)).into_iter();
+        violations.map(|violation| violation.wrong).collect::<Vec<_>>()
+    };
+    for files in [
+        &[("/0-a", &old[..])][..],
+        &[("/0-a", &new)],
+        &[("/0-a", &old), ("/0-b", &old)],
+        &[("/0-a", &new), ("/0-b", &old)],
+    ] {
+        assert_eq!(judged(files), []);
+    }
+    assert_eq!(judged(&[("/0-b", &old)]), [Wrong::Lost]);
+    assert_eq!(judged(&[("/0-a", &new), ("/0-b", &new)]), [Wrong::Torn]);
+}
+
+#[test]
 fn an_acknowledged_replacement_is_not_followed_by_the_version_before() {
     let (old, new) = (OLD.bytes(), NEW.bytes());
     let changes = || [upload("/0-a", OLD), upload("/0-a", NEW), upload("/flat/0-b", OLD)];
@@ -211,7 +234,7 @@ fn of_a_name_that_all_write_no_version_is_older_than_an_acknowledged_one() {
 #[test]
 fn plans_make_every_kind_of_change_and_only_to_names_of_their_own() {
     let mut random = Random::new(1);
-    let plans: Vec<Plan> = (0..120).map(|line| Plan::new(line, 15, &mut random)).collect();
+    let plans: Vec<Plan> = (0..240).map(|line| Plan::new(line, 15, &mut random)).collect();
     for (line, plan) in plans.iter().enumerate() {
         for path in plan.owns.iter().flat_map(|own| own.keys()) {
             assert_eq!(line_of(path), Some(line), "{path}");

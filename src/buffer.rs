@@ -62,6 +62,11 @@ impl Chunk {
         n
     }
 
+    /// How many bytes it has space for.
+    pub const fn size(&self) -> usize {
+        self.size
+    }
+
     pub fn clear(&mut self) {
         self.start = 0;
         self.end = 0;

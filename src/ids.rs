@@ -51,6 +51,20 @@ impl fmt::Display for ConnId {
     }
 }
 
+/// One operation of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OpId {
+    pub conn: ConnId,
+    /// Tells apart small uploads of one connection that are under way at once; 0 for all other operations.
+    pub number: u8,
+}
+
+impl From<ConnId> for OpId {
+    fn from(conn: ConnId) -> Self {
+        Self { conn, number: 0 }
+    }
+}
+
 /// One open file of the store. Made by the store, meaningful only to it, never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FileId(pub u64);

@@ -16,7 +16,7 @@ use crate::buffer::Chunk;
 use crate::command::{Answer, Copying, Put, Whole};
 use crate::dav_locks::{DavLock, LockToken, Shown};
 use crate::error::StoreError;
-use crate::ids::{ClientAddress, ConnId, FileId, GroupId, ListenerId};
+use crate::ids::{ClientAddress, ConnId, FileId, GroupId, ListenerId, OpId};
 use crate::object::{Details, Key, Listing, Meta, Precondition, Stored};
 use crate::order::Order;
 use crate::upload::{DigestState, Inquiry, PartEnd, UploadId, UploadRef, UploadState};
@@ -196,8 +196,8 @@ pub enum Source {
 /// The end of one submitted operation.
 #[derive(Debug)]
 pub struct Completion {
-    /// The connection that submitted it.
-    pub conn: ConnId,
+    /// As it was submitted.
+    pub id: OpId,
     pub result: Result<Outcome, StoreError>,
     /// The chunk of the operation, if it had one.
     pub chunk: Option<Chunk>,
@@ -229,15 +229,15 @@ pub enum SendFile {
 
 pub trait Store {
     /// Runs `op` at once if that does not block on a disk; otherwise hands it back.
-    fn try_now(&mut self, conn: ConnId, op: Op) -> Result<Completion, Op>;
+    fn try_now(&mut self, id: OpId, op: Op) -> Result<Completion, Op>;
 
     /// Queues `op`; clients take turns, and `None` is none of them. Never blocks and never fails, as a connection has a
     /// bounded number of operations in flight. [`Event::Completions`] reports the end.
-    fn submit(&mut self, conn: ConnId, client: Option<GroupId>, op: Op);
+    fn submit(&mut self, id: OpId, client: Option<GroupId>, op: Op);
 
     /// The same where another process grants locks of WebDAV: fails if one of them is in the way.
-    fn submit_unlocked(&mut self, conn: ConnId, client: Option<GroupId>, op: Op, _shown: Shown) {
-        self.submit(conn, client, op);
+    fn submit_unlocked(&mut self, id: OpId, client: Option<GroupId>, op: Op, _shown: Shown) {
+        self.submit(id, client, op);
     }
 
     fn next_completion(&mut self) -> Option<Completion>;

@@ -34,6 +34,12 @@ impl Asked {
         is_logged.then(|| Arc::new(Self::new(head)))
     }
 
+    /// Bytes of heap.
+    pub fn bytes(&self) -> usize {
+        let Self { method, path, host, agent, .. } = self;
+        size_of::<Self>() + [method, path, host, agent].map(|text| text.len()).iter().sum::<usize>()
+    }
+
     fn new(head: &Head<'_>) -> Self {
         let agent = head.fields.user_agent.unwrap_or_default();
         Self {

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use crate::access::{Admission, Caller};
 use crate::command::Answer;
-use crate::dialect::protocol::{Action, BodyPart, Context, Finish, PASSWORD_IN_PLAIN, Phase, Protocol};
+use crate::dialect::protocol::{Action, BodyPart, Context, Deferred, Finish, PASSWORD_IN_PLAIN, Phase, Protocol};
 use crate::dialect::spec::{Dialect, Secret, Traits};
 use crate::error::{CloseReason, Failure};
 use crate::object::{Key, Node};
@@ -395,6 +395,16 @@ impl Protocol for Line {
     fn finish(&mut self, digest: Option<[u8; 32]>) -> Result<Finish, Failure> {
         let Exchange::Put(put) = &self.exchange else { return Err(Failure::Internal) };
         put.check(digest).map(|()| Finish::default())
+    }
+
+    fn defer(&mut self) -> Option<Box<dyn Deferred>> {
+        match std::mem::take(&mut self.exchange) {
+            Exchange::Put(put) => Some(put),
+            other => {
+                self.exchange = other;
+                None
+            }
+        }
     }
 
     fn sent(&mut self, digest: Option<[u8; 32]>, context: &mut Context<'_>) -> Action {

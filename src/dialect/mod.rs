@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 use crate::config::Limits;
 use crate::counters::Counters;
-pub use protocol::{Action, BodyPart, Context, Finish, GuessLimit, Phase, Protocol, Then, TrustedProxy};
+pub use protocol::{Action, BodyPart, Context, Deferred, Finish, GuessLimit, Phase, Protocol, Then, TrustedProxy};
 pub use spec::{Dialect, OptionError, Options, Secret, Traits};
 
 table::dialects! {

@@ -4,6 +4,7 @@
 //! (bytes to send, and one [`Action`]). Everything about a conversation is decided there; the session only obeys. A
 //! protocol never sees a socket, a file or a clock.
 
+use std::fmt::Debug;
 use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
@@ -165,6 +166,12 @@ impl Context<'_> {
     }
 }
 
+/// A request of which the whole body was received, and that is answered while its protocol decodes the next one.
+pub trait Deferred: Debug + Send {
+    /// As [`Protocol::answered`].
+    fn answered(&mut self, answer: Result<Answer, Failure>, context: &mut Context<'_>) -> Action;
+}
+
 /// One dialect's side of one connection. The defaults are those of a dialect without bodies.
 pub trait Protocol {
     /// The connection is open; nothing was received yet.
@@ -230,6 +237,12 @@ pub trait Protocol {
     /// whether the part is kept.
     fn finish(&mut self, _digest: Option<[u8; 32]>) -> Result<Finish, Failure> {
         Err(Failure::Internal)
+    }
+
+    /// Hands out the upload that [`Protocol::finish`] has permitted, so that the next request may be decoded before it is
+    /// answered; `None` where that must wait.
+    fn defer(&mut self) -> Option<Box<dyn Deferred>> {
+        None
     }
 
     /// This many bytes of the upload that is received are safe, though its body is not complete.

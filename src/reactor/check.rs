@@ -8,7 +8,7 @@ use crate::reactor::env::Env;
 use crate::reactor::name_locks::NameLocks;
 use crate::reactor::parts::Reactor;
 use crate::session::state::Name;
-use crate::session::{DiskPace, Holdings};
+use crate::session::{DiskPace, Holdings, Ops};
 
 impl<P: Platform> Reactor<P> {
     /// Panics where something does not hold that must hold between turns.
@@ -69,10 +69,11 @@ fn check_resting<S>(id: ConnId, connection: &mut Connection<S>, env: &mut Env, l
     assert!(slot.credits() <= limits.fixed.chunks_per_slot, "more credits at home than a slot has");
     let held_max = limits.fixed.head_len_max.max(if has_slot { limits.fixed.message_bytes_max } else { 0 });
     assert!(held.len <= held_max, "more bytes held than a head or a message may have");
-    let is_woken = deadline.is_some() || session.has_ops() || state == Name::Done;
+    let ops = session.ops();
+    let is_woken = deadline.is_some() || ops != Ops::None || state == Name::Done;
     assert!(is_woken, "{state:?}: no deadline, no operation: nothing would wake it");
     assert!(
-        session.has_ops() || deadline.is_none() || connection.timer.is_some(),
+        ops != Ops::None || deadline.is_none() || connection.timer.is_some(),
         "{id}: a deadline that no timer knows of"
     );
     let has_events = connection.registration == Registration::Registered || connection.stream.is_none();
@@ -80,11 +81,11 @@ fn check_resting<S>(id: ConnId, connection: &mut Connection<S>, env: &mut Env, l
     let (readable, writable) = (connection.readable, connection.writable);
     let sends = writable && sends;
     // A connection with an operation is driven when that completes.
-    let rests = !session.has_ops();
-    let reads = rests && readable != Readable::Nothing && session.intake(&env.cx()) > 0;
+    let rests = ops == Ops::None;
+    let reads = ops != Ops::Own && readable != Readable::Nothing && session.intake(&env.cx()) > 0;
     let more = readable != Readable::Nothing || held.is_unseen;
     let opens = state == Name::Opening || state == Name::ReceivingBody && more;
-    assert!(opens || !locks.is_opening(id), "{id}: holds up other changes of its name: {state:?}");
+    assert!(opens || !locks.is_opening(id.into()), "{id}: holds up other changes of its name: {state:?}");
     let is_idle = connection.stream.is_none() || !sends && !reads;
     assert!(is_idle, "{id}: ready, willing, and in no queue: {state:?}");
     let waits = state == Name::AwaitSlot;

@@ -4,14 +4,14 @@
 use std::io::ErrorKind;
 
 use crate::command::Whole;
-use crate::ids::ConnId;
+use crate::ids::{ConnId, OpId};
 use crate::platform::{Completion, Op, Platform, Readable, Stream};
 use crate::reactor::connections::Registration;
 use crate::reactor::driver::{Budget, Driver};
 use crate::reactor::parts::Reactor;
 use crate::reactor::upload_locks::{Due, UploadLocks};
 use crate::session::state::Name;
-use crate::session::{Arrival, Event, Load, Outgoing, Pass, SlotAnswer, Want};
+use crate::session::{Arrival, Event, Load, Ops, Outgoing, Pass, SlotAnswer, Want};
 
 impl<P: Platform> Reactor<P> {
     /// Moves up to `bytes` for one connection, until nothing moves or its budget is spent.
@@ -33,8 +33,10 @@ impl<P: Platform> Reactor<P> {
             let Some(mut driver) = self.driver(*id) else { continue };
             match due {
                 Due::Supersede(_) => driver.tell(Event::Superseded),
-                Due::Submit(_, op) => driver.submit(op),
-                Due::Refuse(conn, error) => driver.complete(Completion { conn, result: Err(error), chunk: None }),
+                Due::Submit(_, op) => driver.submit(0, op),
+                Due::Refuse(conn, error) => {
+                    driver.complete(Completion { id: conn.into(), result: Err(error), chunk: None });
+                }
             }
             driver.enqueue();
         }
@@ -63,7 +65,7 @@ impl<P: Platform> Reactor<P> {
         }
         let attached_to = session.upload().attached_to;
         if attached_to.is_some() || self.uploads.holds(id) {
-            self.uploads.driven(id, attached_to, session.has_ops());
+            self.uploads.driven(id, attached_to, session.ops() == Ops::Own);
         }
         let is_over = session.rest(&mut env.cx());
         let may_grant = env.admission.may_grant();
@@ -92,8 +94,8 @@ impl<P: Platform> Driver<'_, P> {
                 // A file that is not needed any more is closed now, so that the next request is received in
                 // the same batch as those of other connections.
                 let mut pass = self.pass();
-                while let Some(Want::Run(op)) = self.connection.session.poll(&mut pass) {
-                    self.start(op, &mut budget);
+                while let Some(Want::Run(number, op)) = self.connection.session.poll(&mut pass) {
+                    self.start(number, op, &mut budget);
                 }
                 break;
             }
@@ -102,8 +104,8 @@ impl<P: Platform> Driver<'_, P> {
             self.env.pacing.leave(self.id, self.env.clock.now);
             self.connection.session.tell(Event::Unpaced, &mut self.env.cx());
         }
-        if self.locks.is_opening(self.id) && !self.may_be_complete() {
-            self.locks.release(self.id);
+        if self.locks.is_opening(self.id.into()) && !self.may_be_complete() {
+            self.locks.release(self.id.into());
         }
         if self.scheduler.replies.last() != Some(&self.id) {
             self.register();
@@ -116,8 +118,8 @@ impl<P: Platform> Driver<'_, P> {
         let (mut pass, mut is_any) = (self.pass(), false);
         while let Some(want) = self.connection.session.poll(&mut pass) {
             is_any |= match want {
-                Want::Run(op) => {
-                    self.start(op, budget);
+                Want::Run(number, op) => {
+                    self.start(number, op, budget);
                     true
                 }
                 Want::Connections => {
@@ -165,7 +167,7 @@ impl<P: Platform> Driver<'_, P> {
         session.state() == Name::AwaitHeader && session.held().len == 0 && outgoing == Outgoing::Outbox
     }
 
-    fn start(&mut self, op: Op, budget: &mut Budget) {
+    fn start(&mut self, number: u8, op: Op, budget: &mut Budget) {
         budget.spend(0, &mut self.env.meter);
         let op = match op {
             Op::Run(Whole::KeepLock { .. }) => {
@@ -176,10 +178,10 @@ impl<P: Platform> Driver<'_, P> {
         };
         let op = match UploadLocks::upload_of(&op) {
             Some(upload) => self.uploads.acquire(self.id, upload, op),
-            None => self.locks.acquire(self.id, op),
+            None => self.locks.acquire(OpId { conn: self.id, number }, op),
         };
         if let Some(op) = op {
-            self.submit(op);
+            self.submit(number, op);
         }
     }
 
@@ -187,7 +189,7 @@ impl<P: Platform> Driver<'_, P> {
         let session = &mut self.connection.session;
         session.tell(Event::AsksForSlot, &mut self.env.cx());
         // What is still at the store may have chunks of the last slot.
-        if session.has_ops() || self.permitted(false, budget).is_none() {
+        if session.ops() != Ops::None || self.permitted(false, budget).is_none() {
             return false;
         }
         let session = &mut self.connection.session;

@@ -4,15 +4,15 @@
 use std::io::{self, ErrorKind};
 
 use crate::groups::Flow;
-use crate::ids::ConnId;
+use crate::ids::{ConnId, OpId};
 use crate::platform::{self, Completion, Op, Platform, Store};
 use crate::reactor::connections::Connection;
 use crate::reactor::env::Env;
 use crate::reactor::name_locks::NameLocks;
 use crate::reactor::scheduling::Scheduler;
 use crate::reactor::upload_locks::UploadLocks;
-use crate::session::Event;
 use crate::session::state::Name;
+use crate::session::{Event, Ops};
 use crate::transfer::Meter;
 
 /// Memory that all connections share.
@@ -125,29 +125,29 @@ impl<P: Platform> Driver<'_, P> {
         None
     }
 
-    /// Runs an operation at once if it cannot block, or else queues it at the store.
-    pub(super) fn submit(&mut self, op: Op) {
+    /// Runs an operation at once if it cannot block, or else queues it at the store. `number` is that of its [`OpId`].
+    pub(super) fn submit(&mut self, number: u8, op: Op) {
         // Nearly always there is no lock, and only what is of one is looked at.
         let op = if self.env.lock_check.is_idle() && !matches!(op, Op::Run(_)) {
             op
         } else {
-            let Some(op) = self.pass_locks(op) else { return };
+            let Some(op) = self.pass_locks(number, op) else { return };
             op
         };
-        let shown = self.shown_to_others(&op);
+        let (shown, id) = (self.shown_to_others(number, &op), OpId { conn: self.id, number });
         let op = match shown {
-            None => self.platform.store().try_now(self.id, op),
+            None => self.platform.store().try_now(id, op),
             Some(_) => Err(op),
         };
         match op {
             Ok(done) => self.complete(done),
             Err(op) => {
                 let Env { groups, clock, .. } = &mut *self.env;
-                let client = Some(self.connection.session.group(groups, clock.now));
+                let client = Some(self.connection.session.owner(number, groups, clock.now).group);
                 let store = self.platform.store();
                 match shown {
-                    None => store.submit(self.id, client, op),
-                    Some(shown) => store.submit_unlocked(self.id, client, op, shown),
+                    None => store.submit(id, client, op),
+                    Some(shown) => store.submit_unlocked(id, client, op, shown),
                 }
                 self.env.counters.queued = store.queued();
             }
@@ -159,10 +159,13 @@ impl<P: Platform> Driver<'_, P> {
     pub(super) fn complete(&mut self, done: Completion) {
         let done = if self.env.lock_check.is_idle() { done } else { self.settle_locks(done) };
         let session = &mut self.connection.session;
+        let id = done.id;
         session.tell(Event::Completed(done), &mut self.env.cx());
-        // Operations that outlive the upload may change its name too.
-        if session.state() != Name::FinishingWrites && !session.has_ops() {
-            self.locks.op_ended(self.id);
+        if id.number > 0 {
+            self.locks.release(id);
+        } else if session.state() != Name::FinishingWrites && session.ops() != Ops::Own {
+            // Operations that outlive the upload may change its name too.
+            self.locks.op_ended(id);
         }
         self.log_reports();
     }

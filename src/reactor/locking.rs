@@ -6,8 +6,10 @@ use crate::command::{Answer, Whole};
 use crate::dav_locks::{Change, LockToken, Refused, Shown};
 use crate::dialect::Phase;
 use crate::error::{Failure, StoreError};
+use crate::ids::OpId;
 use crate::platform::{Completion, Op, Outcome, Platform, Store};
 use crate::reactor::driver::Driver;
+use crate::reactor::env::Env;
 use crate::reactor::lock_check::{changes, going};
 use crate::reactor::parts::Reactor;
 
@@ -50,13 +52,13 @@ impl<P: Platform> Driver<'_, P> {
     /// Grants the lock that an operation is to make durable; `None` if that is refused. What it binds is refused from
     /// here on, and what was accepted before ends before it is durable.
     pub(super) fn grant_lock(&mut self, mut op: Op) -> Option<Op> {
-        let check = &mut self.env.lock_check;
+        let Env { lock_check: check, groups, clock, phase, .. } = &mut *self.env;
         let refused = match &mut op {
-            _ if !cfg!(feature = "webdav") || self.env.phase == Phase::HandingOver => None,
+            _ if !cfg!(feature = "webdav") || *phase == Phase::HandingOver => None,
             Op::Run(Whole::KeepLock { lock, client, rights, is_renewal: false }) => {
-                let peer = self.connection.session.peer();
+                let owner = self.connection.session.owner(0, groups, clock.now);
                 let made = Change { key: &lock.key, is_of_name: true, is_deep: false };
-                if check.locks.blocks(made, peer.lock_tokens, peer.user).is_some() {
+                if check.locks.blocks(made, owner.lock_tokens, owner.user).is_some() {
                     rights.new = Err(Failure::Protected);
                 }
                 check.granted += 1;
@@ -67,40 +69,41 @@ impl<P: Platform> Driver<'_, P> {
         };
         match refused {
             None => Some(op),
-            Some(Refused::Conflict(_)) => self.refuse(op, Failure::Protected),
-            Some(Refused::Full) => self.refuse(op, Failure::ClientLimit),
+            Some(Refused::Conflict(_)) => self.refuse(0, op, Failure::Protected),
+            Some(Refused::Full) => self.refuse(0, op, Failure::ClientLimit),
         }
     }
 
-    /// The operation, or another in its place if a lock is in its way; `None` if it has ended by that.
-    pub(super) fn pass_locks(&mut self, mut op: Op) -> Option<Op> {
-        let check = &mut self.env.lock_check;
-        let peer = self.connection.session.peer();
+    /// The operation, or another in its place if a lock is in its way; `None` if it has ended by that. `number` is that of
+    /// its [`OpId`].
+    pub(super) fn pass_locks(&mut self, number: u8, mut op: Op) -> Option<Op> {
+        let Env { lock_check: check, groups, clock, phase, .. } = &mut *self.env;
+        let owner = self.connection.session.owner(number, groups, clock.now);
         let failure = match &mut op {
             _ if !cfg!(feature = "webdav") => None,
             // Another process knows them all; the next connection will be there.
-            Op::Run(Whole::EndLock { .. } | Whole::KeepLock { .. }) if self.env.phase == Phase::HandingOver => {
+            Op::Run(Whole::EndLock { .. } | Whole::KeepLock { .. }) if *phase == Phase::HandingOver => {
                 Some(Failure::Draining)
             }
             Op::Run(Whole::EndLock { key, token }) => match check.locks.covering(key).find(|lock| lock.token == *token)
             {
                 None => Some(Failure::Conflict("it is not locked with this token")),
-                Some(lock) => (*lock.user != *peer.user).then_some(Failure::Denied("the lock is of another user")),
+                Some(lock) => (*lock.user != *owner.user).then_some(Failure::Denied("the lock is of another user")),
             },
             Op::Run(Whole::KeepLock { is_renewal: false, .. }) => None,
             Op::Run(Whole::KeepLock { lock, rights, .. }) => {
                 rights.new = Err(Failure::PreconditionFailed);
                 (!check.locks.renew(self.id, lock)).then_some(Failure::PreconditionFailed)
             }
-            _ if check.locks.is_empty() || self.env.phase == Phase::HandingOver => None,
+            _ if check.locks.is_empty() || *phase == Phase::HandingOver => None,
             op => {
                 let is_blocked =
-                    |change: &Change<'_>| check.locks.blocks(*change, peer.lock_tokens, peer.user).is_some();
+                    |change: &Change<'_>| check.locks.blocks(*change, owner.lock_tokens, owner.user).is_some();
                 changes(op).iter().flatten().any(is_blocked).then_some(Failure::Protected)
             }
         };
         if let Some(failure) = failure {
-            return self.refuse(op, failure);
+            return self.refuse(number, op, failure);
         }
         let going = going(&op, &check.locks);
         if !going.is_empty() {
@@ -110,17 +113,17 @@ impl<P: Platform> Driver<'_, P> {
     }
 
     /// What an operation changes and the locks it has shown, where another process has the table of locks.
-    pub(super) fn shown_to_others(&self, op: &Op) -> Option<Shown> {
-        let check = &self.env.lock_check;
-        if self.env.phase != Phase::HandingOver || !cfg!(feature = "webdav") || !check.locks.are_offered() {
+    pub(super) fn shown_to_others(&mut self, number: u8, op: &Op) -> Option<Shown> {
+        let Env { lock_check: check, groups, clock, phase, .. } = &mut *self.env;
+        if *phase != Phase::HandingOver || !cfg!(feature = "webdav") || !check.locks.are_offered() {
             return None;
         }
-        let peer = self.connection.session.peer();
-        Shown::of(changes(op), peer.lock_tokens, peer.user)
+        let owner = self.connection.session.owner(number, groups, clock.now);
+        Shown::of(changes(op), owner.lock_tokens, owner.user)
     }
 
     /// Ends an operation before it is one of the store; what is left is to give up its file.
-    fn refuse(&mut self, op: Op, failure: Failure) -> Option<Op> {
+    fn refuse(&mut self, number: u8, op: Op, failure: Failure) -> Option<Op> {
         let error = StoreError::refused(failure, "lock");
         match op {
             Op::Commit { file, .. } | Op::PlaceCopy { file, .. } => {
@@ -128,7 +131,8 @@ impl<P: Platform> Driver<'_, P> {
                 Some(Op::Abort { file })
             }
             op => {
-                self.complete(Completion { conn: self.id, result: Err(error), chunk: chunk_of(op) });
+                let id = OpId { conn: self.id, number };
+                self.complete(Completion { id, result: Err(error), chunk: chunk_of(op) });
                 None
             }
         }

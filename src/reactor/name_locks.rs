@@ -9,7 +9,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::command::{Names, Whole};
-use crate::ids::ConnId;
+use crate::ids::OpId;
 use crate::object::Key;
 use crate::platform::Op;
 use crate::upload::UploadRef;
@@ -21,31 +21,31 @@ use crate::upload::UploadRef;
 #[derive(Debug, Default)]
 pub(super) struct NameLocks {
     names: BTreeMap<Key, Queue>,
-    /// A connection has at most one change under way.
-    claims: BTreeMap<ConnId, Claim>,
+    /// Each operation has at most one change under way; that of an upload begins before its last operation.
+    claims: BTreeMap<OpId, Claim>,
     /// Listings and locks that wait, and how many changes were complete when they were requested.
-    listings: BTreeMap<ConnId, u64>,
+    listings: BTreeMap<OpId, u64>,
     /// How many changes have been complete so far.
     completed: u64,
     /// Claims without a number.
     opening: usize,
     /// Operations that need not wait any longer; the reactor submits them.
-    released: VecDeque<(ConnId, Op)>,
+    released: VecDeque<(OpId, Op)>,
 }
 
 /// A name that is claimed.
 #[derive(Debug)]
 struct Queue {
-    holder: ConnId,
+    holder: OpId,
     waiting: VecDeque<Waiter>,
 }
 
 #[derive(Debug)]
 enum Waiter {
     /// The next claim.
-    Claim(ConnId),
+    Claim(OpId),
     /// Reads the result of the claims before it.
-    Reader(ConnId, Op),
+    Reader(OpId, Op),
 }
 
 /// The claim of one change to its names.
@@ -112,44 +112,44 @@ fn name_use(op: &Op) -> NameUse<'_> {
 }
 
 impl NameLocks {
-    /// Returns `op` if it may run now; otherwise it is released once the changes before it are done. If `conn`
+    /// Returns `op` if it may run now; otherwise it is released once the changes before it are done. If `id`
     /// had claimed names for another change, that claim is released.
-    pub(super) fn acquire(&mut self, conn: ConnId, op: Op) -> Option<Op> {
+    pub(super) fn acquire(&mut self, id: OpId, op: Op) -> Option<Op> {
         let name_use = name_use(&op);
         if let NameUse::None = name_use {
             return Some(op);
         }
-        if let Some(claim) = self.claims.get(&conn) {
+        if let Some(claim) = self.claims.get(&id) {
             let is_same = matches!(name_use, NameUse::Change(key, None) if *key == claim.key && claim.other.is_none());
             if !is_same {
-                self.release(conn);
+                self.release(id);
             }
         }
         let blocker = match name_use {
             NameUse::None => None,
             NameUse::Read(key) => self.changed(key),
-            NameUse::Lock(key, is_deep) => self.before(conn, |names, requested| {
+            NameUse::Lock(key, is_deep) => self.before(id, |names, requested| {
                 let above = names.change_at_or_above(key, requested);
                 above.or_else(|| names.change_inside(key, is_deep, requested))
             }),
             NameUse::List(dir, recursive) => {
-                self.before(conn, |names, requested| names.change_inside(dir, recursive, requested))
+                self.before(id, |names, requested| names.change_inside(dir, recursive, requested))
             }
             NameUse::Create(key) => {
                 self.opening += 1;
-                self.claim(conn, key, None, None);
+                self.claim(id, key, None, None);
                 None
             }
             NameUse::Change(key, other) => {
-                self.complete(conn, key, other);
-                let Some(claim) = self.claims.get_mut(&conn).filter(|claim| claim.missing > 0) else { return Some(op) };
+                self.complete(id, key, other);
+                let Some(claim) = self.claims.get_mut(&id).filter(|claim| claim.missing > 0) else { return Some(op) };
                 claim.parked = Some(Box::new(op));
                 return None;
             }
         };
         match blocker.and_then(|key| self.names.get_mut(&key)) {
             Some(queue) => {
-                queue.waiting.push_back(Waiter::Reader(conn, op));
+                queue.waiting.push_back(Waiter::Reader(id, op));
                 None
             }
             None => Some(op),
@@ -157,55 +157,55 @@ impl NameLocks {
     }
 
     /// A change has been received in full: its claim counts for readers from here on.
-    fn complete(&mut self, conn: ConnId, key: &Key, other: Option<&Key>) {
+    fn complete(&mut self, id: OpId, key: &Key, other: Option<&Key>) {
         let number = Some(self.completed + 1);
-        match self.claims.get_mut(&conn) {
+        match self.claims.get_mut(&id) {
             Some(claim) if claim.number.is_some() => return,
             Some(claim) => {
                 self.opening -= 1;
                 claim.number = number;
             }
-            None => self.claim(conn, key, other, number),
+            None => self.claim(id, key, other, number),
         }
         self.completed += 1;
     }
 
-    fn claim(&mut self, conn: ConnId, key: &Key, other: Option<&Key>, number: Option<u64>) {
+    fn claim(&mut self, id: OpId, key: &Key, other: Option<&Key>, number: Option<u64>) {
         let mut missing = 0;
         for key in [Some(key), other].into_iter().flatten() {
             match self.names.entry(key.clone()) {
                 Entry::Occupied(mut queue) => {
-                    queue.get_mut().waiting.push_back(Waiter::Claim(conn));
+                    queue.get_mut().waiting.push_back(Waiter::Claim(id));
                     missing += 1;
                 }
                 Entry::Vacant(entry) => {
-                    entry.insert(Queue { holder: conn, waiting: VecDeque::new() });
+                    entry.insert(Queue { holder: id, waiting: VecDeque::new() });
                 }
             }
         }
         let (key, other) = (key.clone(), other.cloned());
-        self.claims.insert(conn, Claim { key, other, missing, number, parked: None });
+        self.claims.insert(id, Claim { key, other, missing, number, parked: None });
     }
 
     /// The whole body of a change of `key` has been received, though its last writes may still be under way:
     /// its order among the changes of the name is fixed, and readers wait from here on.
-    pub(super) fn announce(&mut self, conn: ConnId, key: &Key) {
-        if self.claims.get(&conn).is_none_or(|claim| claim.key == *key) {
-            self.complete(conn, key, None);
+    pub(super) fn announce(&mut self, id: OpId, key: &Key) {
+        if self.claims.get(&id).is_none_or(|claim| claim.key == *key) {
+            self.complete(id, key, None);
         }
     }
 
     /// True for an upload whose body may be in the kernel, complete, without having been read.
-    pub(super) fn is_opening(&self, conn: ConnId) -> bool {
+    pub(super) fn is_opening(&self, id: OpId) -> bool {
         // Asked after every drive, and nearly always there is none.
-        self.opening > 0 && self.claims.get(&conn).is_some_and(|claim| claim.number.is_none())
+        self.opening > 0 && self.claims.get(&id).is_some_and(|claim| claim.number.is_none())
     }
 
     fn is_changed_in(&self, queue: &Queue, number_max: u64) -> bool {
-        let number = |conn| self.claims.get(conn).and_then(|claim| claim.number);
-        let is_change = |conn| number(conn).is_some_and(|number| number <= number_max);
+        let number = |id| self.claims.get(id).and_then(|claim| claim.number);
+        let is_change = |id| number(id).is_some_and(|number| number <= number_max);
         is_change(&queue.holder)
-            || queue.waiting.iter().any(|waiter| matches!(waiter, Waiter::Claim(conn) if is_change(conn)))
+            || queue.waiting.iter().any(|waiter| matches!(waiter, Waiter::Claim(id) if is_change(id)))
     }
 
     /// This name, if it has a complete change.
@@ -214,11 +214,11 @@ impl NameLocks {
     }
 
     /// What `find` finds among the changes that were complete when this was requested; it waits for that.
-    fn before(&mut self, conn: ConnId, find: impl Fn(&Self, u64) -> Option<Key>) -> Option<Key> {
-        let requested = *self.listings.entry(conn).or_insert(self.completed);
+    fn before(&mut self, id: OpId, find: impl Fn(&Self, u64) -> Option<Key>) -> Option<Key> {
+        let requested = *self.listings.entry(id).or_insert(self.completed);
         let blocker = find(self, requested);
         if blocker.is_none() {
-            self.listings.remove(&conn);
+            self.listings.remove(&id);
         }
         blocker
     }
@@ -252,24 +252,24 @@ impl NameLocks {
             .map(|(key, _)| key.clone())
     }
 
-    /// The last operation of `conn` has ended, and with it its change, if that was complete.
-    pub(super) fn op_ended(&mut self, conn: ConnId) {
-        if !self.is_opening(conn) {
-            self.release(conn);
+    /// The last operation of `id` has ended, and with it its change, if that was complete.
+    pub(super) fn op_ended(&mut self, id: OpId) {
+        if !self.is_opening(id) {
+            self.release(id);
         }
     }
 
-    /// The claim of `conn`, if it had one, is over: releases what waited for it, in order.
-    pub(super) fn release(&mut self, conn: ConnId) {
-        let Some(claim) = self.claims.remove(&conn) else { return };
+    /// The claim of `id`, if it had one, is over: releases what waited for it, in order.
+    pub(super) fn release(&mut self, id: OpId) {
+        let Some(claim) = self.claims.remove(&id) else { return };
         self.opening -= usize::from(claim.number.is_none());
         for key in [Some(claim.key), claim.other].into_iter().flatten() {
             let Entry::Occupied(mut queue) = self.names.entry(key) else { continue };
-            if queue.get().holder == conn {
+            if queue.get().holder == id {
                 let (key, Queue { waiting, .. }) = queue.remove_entry();
                 self.hand_on(key, waiting);
             } else {
-                queue.get_mut().waiting.retain(|waiter| !matches!(waiter, Waiter::Claim(other) if *other == conn));
+                queue.get_mut().waiting.retain(|waiter| !matches!(waiter, Waiter::Claim(other) if *other == id));
             }
         }
     }
@@ -278,9 +278,9 @@ impl NameLocks {
     fn hand_on(&mut self, key: Key, mut waiting: VecDeque<Waiter>) {
         while let Some(next) = waiting.pop_front() {
             match next {
-                Waiter::Reader(conn, op) => {
-                    if let Some(op) = self.acquire(conn, op) {
-                        self.released.push_back((conn, op));
+                Waiter::Reader(id, op) => {
+                    if let Some(op) = self.acquire(id, op) {
+                        self.released.push_back((id, op));
                     }
                 }
                 Waiter::Claim(holder) => {
@@ -301,7 +301,7 @@ impl NameLocks {
     }
 
     /// The next operation that need not wait any longer.
-    pub(super) fn pop_released(&mut self) -> Option<(ConnId, Op)> {
+    pub(super) fn pop_released(&mut self) -> Option<(OpId, Op)> {
         self.released.pop_front()
     }
 

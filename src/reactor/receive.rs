@@ -104,7 +104,7 @@ impl<P: Platform> Driver<'_, P> {
                 // An end may complete what is held.
                 connection.unused.remove(held - connection.session.held().len);
                 if let Some(key) = connection.session.upload().completes {
-                    locks.announce(self.id, key);
+                    locks.announce(self.id.into(), key);
                 }
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -178,7 +178,7 @@ impl<P: Platform> Driver<'_, P> {
         }
         let session = &mut self.connection.session;
         if let Some(key) = session.upload().completes {
-            self.locks.announce(self.id, key);
+            self.locks.announce(self.id.into(), key);
         }
         session.hold(self.buffers.scratch[at..filled].to_vec());
         any

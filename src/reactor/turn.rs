@@ -131,7 +131,7 @@ impl<P: Platform> Reactor<P> {
             Event::Completions => {
                 while let Some(done) = self.platform.store().next_completion() {
                     self.env.counters.queued = self.platform.store().queued();
-                    let mut driver = self.driver(done.conn).expect("an entry outlives its operations");
+                    let mut driver = self.driver(done.id.conn).expect("an entry outlives its operations");
                     driver.complete(done);
                     driver.enqueue();
                 }
@@ -167,8 +167,8 @@ impl<P: Platform> Reactor<P> {
     /// Operations of any connection that have released their name locks.
     pub(super) fn submit_released(&mut self) {
         while let Some((id, op)) = self.locks.pop_released() {
-            let Some(mut driver) = self.driver(id) else { unreachable!("an entry outlives its operations") };
-            driver.submit(op);
+            let Some(mut driver) = self.driver(id.conn) else { unreachable!("an entry outlives its operations") };
+            driver.submit(id.number, op);
             driver.enqueue();
         }
     }
@@ -225,7 +225,7 @@ impl<P: Platform> Reactor<P> {
                 let Some(id) = self.scheduler.run_queue.pop_front() else { break };
                 let Some(connection) = self.connections.get_mut(id) else { continue };
                 if connection.session.is_bulk(&self.env.limits) {
-                    let group = connection.session.group(&mut self.env.groups, self.env.clock.now);
+                    let group = connection.session.owner(0, &mut self.env.groups, self.env.clock.now).group;
                     self.scheduler.bulk.push(group, id);
                     continue;
                 }

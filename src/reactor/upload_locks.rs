@@ -119,7 +119,7 @@ impl UploadLocks {
         self.held.insert(conn, id);
     }
 
-    /// A connection was driven, and is attached to this upload; `has_ops` as for the session.
+    /// A connection was driven, and is attached to this upload; `has_ops`: while it has operations of its own.
     pub(super) fn driven(&mut self, conn: ConnId, attached_to: Option<(UploadId, Option<&Key>)>, has_ops: bool) {
         match (self.held.get(&conn).copied(), attached_to) {
             (Some(held), Some((id, key))) if held == id => {

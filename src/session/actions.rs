@@ -12,12 +12,15 @@ use crate::platform::Op;
 use crate::session::common::Common;
 use crate::session::cx::Cx;
 use crate::session::state::{
-    AwaitHeader, Discarding, Executing, Opening, Pausing, SendingPart, SendingReply, SlotRequest, Verifying,
+    AwaitHeader, Committing, Discarding, Executing, Opening, Pausing, SendingPart, SendingReply, SlotRequest, Verifying,
 };
 use crate::session::step::Step;
 
 impl Common {
     pub(super) fn obey(&mut self, action: Action, cx: &mut Cx<'_>) -> Step {
+        if self.owes() {
+            return Step::enter(Committing::Before(Box::new(action)));
+        }
         match action {
             Action::More | Action::Proceed => Step::enter(AwaitHeader::Idle),
             Action::Run(command) => self.start(command, cx),
@@ -65,6 +68,19 @@ impl Common {
     fn is_over(&self, cx: &Cx<'_>) -> bool {
         let is_handing_over = cx.phase == Phase::HandingOver && self.data.inbox.is_empty();
         is_handing_over && self.dialect.kind().traits().half_closes_after_request
+    }
+
+    /// What follows a request that is answered and reported.
+    pub(super) fn await_next(&self, cx: &Cx<'_>) -> Step {
+        if self.is_over(cx) { Step::Obey(Action::Close(CloseReason::Finished)) } else { Step::enter(AwaitHeader::Idle) }
+    }
+
+    /// Begins what [`Common::may_begin_ahead`] permits while replies are owed.
+    pub(super) fn begin_ahead(&mut self, action: Action, cx: &mut Cx<'_>) -> Step {
+        match action {
+            Action::Run(command) => self.start(command, cx),
+            action => Step::Obey(action),
+        }
     }
 
     /// Tells the dialect of a failure, reports it, and returns what the dialect then wants.

@@ -100,6 +100,11 @@ pub(super) trait Behavior: Into<State> {
         Step::stay(self)
     }
 
+    /// Replies were said that were owed to earlier requests; perhaps all of them.
+    fn said_owed(self, _common: &mut Common, _cx: &mut Cx<'_>) -> Step {
+        Step::stay(self)
+    }
+
     /// The earliest time at which [`Behavior::timed_out`] has something to decide.
     fn deadline(&self, common: &Common, limits: &Limits) -> Option<Instant> {
         Self::IS_STALL_TIMED.then(|| common.entered + limits.live.stall_timeout)

@@ -15,8 +15,8 @@ use crate::object::Key;
 use crate::platform::Op;
 use crate::session::arrival::PeerRole;
 use crate::session::cx::Cx;
-use crate::session::report::{Report, Request};
-use crate::session::request_data::{Forwarded, LazyRequestData};
+use crate::session::report::{Forwarded, Report, Request};
+use crate::session::request_data::LazyRequestData;
 use crate::session::state::{Done, Name, State};
 use crate::session::step::Step;
 
@@ -87,6 +87,7 @@ impl Common {
         if to != Name::AwaitSlot && self.data.slot.is_waiting() {
             self.stop_waiting(cx);
         }
+        debug_assert!(to != Name::AwaitHeader || !self.owes(), "a reply would be overtaken");
         if to == Name::AwaitHeader && !self.data.caller.is_anybody() {
             // The next request has to prove its caller again.
             self.data.caller = Caller::ANYBODY;
@@ -178,11 +179,13 @@ impl Common {
         true
     }
 
-    /// Writes that were never submitted would only delay the end.
+    /// Writes that were never submitted would only delay the end. An upload that a reply is owed to is complete.
     pub(super) fn drop_writes(&mut self, cx: &mut Cx<'_>) {
-        while let Some(op) = self.data.ops.pop_front() {
-            if let Op::Write { chunk, .. } = op {
-                self.give_back([chunk], cx);
+        for op in std::mem::take(&mut self.data.ops) {
+            match op {
+                Op::Write { chunk, .. } => self.give_back([chunk], cx),
+                Op::Store { .. } => self.data.ops.push_back(op),
+                _ => {}
             }
         }
     }
@@ -227,9 +230,11 @@ impl Common {
         let was_checked = verdict.is_some();
         let lock_tokens = self.data.lock_tokens.take();
         let connections = self.data.connections.take();
+        let owes = self.owes();
         let data = &mut *self.data;
+        let out = if owes { data.owed.later() } else { data.outbox.text() };
         let mut context = Context {
-            out: data.outbox.text(),
+            out,
             key: data.request.as_ref().map(|request| &request.key),
             limits: cx.limits,
             access: cx.access,
@@ -367,6 +372,9 @@ impl Common {
     pub(super) fn end(&mut self, reason: CloseReason, is_reset: bool, cx: &mut Cx<'_>) -> State {
         self.report_segments(cx);
         self.drop_outbox(cx);
+        if !self.data.owed.is_empty() {
+            self.data.owed.abandon();
+        }
         self.data.asked = None;
         self.data.inbox = Vec::new();
         State::Done(Done { reason, is_reset })

@@ -67,9 +67,9 @@ impl Session {
     /// everything else once in a pass.
     pub fn poll(&mut self, pass: &mut Pass) -> Option<Want> {
         if pass.stage == Stage::Operations
-            && let Some(op) = self.next_op()
+            && let Some((number, op)) = self.next_op()
         {
-            return Some(Want::Run(op));
+            return Some(Want::Run(number, op));
         }
         if self.common.data.wants_connections {
             self.common.data.wants_connections = false;

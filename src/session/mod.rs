@@ -12,10 +12,10 @@
 //!   shown to [`Session::consume`]; else at most [`Session::intake`] new ones are appended, and told as
 //!   [`Event::Arrived`] before. `consume` is called until it waits; [`Session::hold`] keeps what is left.
 //! * For [`Want::Send`], the bytes of the [`Session::outbox`] go before those of a file.
-//! * For [`Want::Slot`], [`Event::AsksForSlot`] is given, and once nothing is at the store ([`Session::has_ops`]),
+//! * For [`Want::Slot`], [`Event::AsksForSlot`] is given, and once nothing is at the store ([`Session::ops`]),
 //!   [`Session::ask_for_slot`] is called.
 //! * Before bytes move and before a slot is asked for, the bucket that [`Session::paced_by`] names must admit it; its
-//!   bytes and operations count for the client [`Session::group`].
+//!   bytes and operations are those of [`Session::owner`].
 //! * At the end of a drive, [`Session::ended`] says whether the socket is to be closed. [`Session::rest`] gives back what
 //!   is not needed any more, and is true once the entry of the connection is free. Until then [`Session::deadline`] says
 //!   when [`Event::TimedOut`] is due.
@@ -30,6 +30,7 @@
 //! part of upload   ReceivingBody ─▶ FinishingWrites ─▶ Saving ─▶ AwaitHeader
 //! part refused     AwaitHeader ─▶ Opening ─▶ Saving ─▶ AwaitHeader
 //! small upload     AwaitHeader ─▶ ReceivingBody ─▶ FinishingWrites ─▶ Committing ─▶ AwaitHeader
+//! more of them     Committing ─▶ ReceivingBody ─▶ FinishingWrites ─▶ Committing ─▶ AwaitHeader
 //! other command    AwaitHeader ─▶ Executing ─▶ AwaitHeader
 //! copy             AwaitHeader ─▶ Copying ─▶ AwaitHeader
 //! long reply       Executing ─▶ SendingPart ─▶ Executing
@@ -50,12 +51,14 @@
 
 mod accepted;
 mod actions;
+mod ahead;
 mod arrival;
 mod behavior;
 mod common;
 mod cx;
 mod driving;
 mod event;
+mod owed;
 mod pacing;
 mod permission;
 mod report;
@@ -82,7 +85,8 @@ use behavior::{Behavior, in_state};
 use common::Common;
 use request_data::LazyRequestData;
 use state::{
-    AfterSaving, Done, FinishingWrites, Lingering, Name, Saving, SendingReply, SlotRequest, State, Supply, Target,
+    AfterSaving, Committing, Done, FinishingWrites, Lingering, Name, Saving, SendingReply, SlotRequest, State, Supply,
+    Target,
 };
 use step::Step;
 
@@ -92,7 +96,7 @@ pub use event::Event;
 pub use report::{Answer, Ended, Report, RequestError};
 pub use request_data::RequestDataPool;
 pub use step::{Consumed, Outgoing};
-pub use view::{Held, Holdings, Load, Peer, UploadView};
+pub use view::{Held, Holdings, Load, Ops, Owner, Peer, UploadView};
 pub use want::{Pass, SlotAnswer, Want};
 
 /// One connection's conversation.
@@ -136,6 +140,10 @@ impl Session {
         let Common { dialect, peer, peer_role, data, entered, .. } = &self.common;
         let is_admitted = !dialect.is_turned_away();
         let is_client = matches!(peer_role, PeerRole::Client | PeerRole::LimitedClient);
+        let (request, caller) = match (&data.request, data.owed.first()) {
+            (None, Some(facts)) => (&facts.request, &facts.caller),
+            (request, _) => (request, &data.caller),
+        };
         Peer {
             address: *peer,
             speaks: dialect.kind(),
@@ -143,10 +151,9 @@ impl Session {
             role: *peer_role,
             has_share: is_admitted && is_client,
             arrival: self.arrival(),
-            user: data.caller.name().unwrap_or_default(),
+            user: caller.name().unwrap_or_default(),
             entered: *entered,
-            request: data.request.as_ref().map(|request| (request.bytes, request.began)),
-            lock_tokens: data.lock_tokens.as_deref().unwrap_or_default(),
+            request: request.as_ref().map(|request| (request.bytes, request.began)),
         }
     }
 
@@ -218,7 +225,7 @@ impl Session {
     fn cut_off(&mut self, reason: CloseReason, cause: &str, is_reset: bool, cx: &mut Cx<'_>) {
         if self.common.name != Name::Done {
             // A commit that is under way is reported when it ends.
-            if self.common.name != Name::Committing {
+            if !matches!(self.state, State::Committing(Committing::Alone)) {
                 self.common.report_failure(Failure::Internal, format!("{reason}: {cause}"), cx);
             }
             self.end(reason, is_reset, cx);
@@ -345,18 +352,14 @@ impl Session {
     // Operations of the store.
 
     /// The next operation for the store. It counts as in flight until [`Event::Completed`].
-    fn next_op(&mut self) -> Option<Op> {
+    fn next_op(&mut self) -> Option<(u8, Op)> {
         if self.common.data.ops.is_empty() {
             return None; // without making the request data
         }
         let op = self.common.data.ops.pop_front()?;
         self.common.in_flight += 1;
-        Some(op)
-    }
-
-    /// True while an operation is at the store, or on its way there.
-    pub fn has_ops(&self) -> bool {
-        self.common.has_ops()
+        let number = if let Op::Store { .. } = &op { self.common.data.owed.submit() } else { 0 };
+        Some((number, op))
     }
 
     /// An operation ended. Its chunk is given back whatever the state is.
@@ -364,6 +367,9 @@ impl Session {
         assert!(self.common.in_flight > 0, "a completion without an operation");
         self.common.in_flight -= 1;
         Common::count_guess(&done, cx);
+        if done.id.number > 0 {
+            return self.upload_ended(done, cx);
+        }
         self.advance(cx, |state, common, cx| in_state!(state, state => state.completed(done, common, cx)));
     }
 
@@ -411,7 +417,7 @@ impl Session {
 
     fn stop(&mut self, cx: &mut Cx<'_>) {
         if self.common.name != Name::Done {
-            if self.common.name != Name::Committing {
+            if !matches!(self.state, State::Committing(Committing::Alone)) {
                 self.common.report_failure(Failure::Draining, CloseReason::Stopped.word(), cx);
             }
             self.end(CloseReason::Stopped, true, cx);
@@ -434,7 +440,7 @@ impl Session {
         if self.common.name == Name::SendingBody {
             self.common.data.shrink();
         }
-        let is_over = self.common.name == Name::Done && !self.has_ops();
+        let is_over = self.common.name == Name::Done && !self.common.has_ops();
         if is_over {
             debug_assert!(self.common.data.slot.is_none(), "a slot or share would leak");
             self.common.retire(cx.counters);
@@ -449,12 +455,20 @@ impl Session {
     pub fn holdings(&self, limits: &Limits) -> Holdings<'_> {
         let data = &self.common.data;
         let chunks = if data.slot.is_held() { limits.fixed.chunks_per_slot - data.slot.credits() } else { 0 };
-        let message = if let State::AwaitSlot(request) = &self.state { request.content_bytes() } else { 0 };
+        let message = match &self.state {
+            State::AwaitSlot(request) => request.content_bytes(),
+            State::ReceivingBody(receiving) => receiving.content_bytes(limits),
+            _ => 0,
+        };
         Holdings {
             slot: &data.slot,
             is_slot_spare: self.may_continue_without_slot(limits),
             groups: [data.group, data.slot.client(), data.counted_upload].into_iter().flatten().count(),
-            bytes: data.inbox.capacity() + data.outbox.text_capacity() + chunks * limits.fixed.chunk_bytes + message,
+            bytes: data.inbox.capacity()
+                + data.outbox.text_capacity()
+                + chunks * limits.fixed.chunk_bytes
+                + data.owed.bytes()
+                + message,
             sends: self.outgoing() != Outgoing::Nothing,
         }
     }

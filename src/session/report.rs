@@ -93,6 +93,10 @@ pub(super) struct SentSegments {
     pub ended: Instant,
 }
 
+/// The client that a trusted proxy sends the present request of.
+#[derive(Debug)]
+pub(super) struct Forwarded(pub IpAddr);
+
 impl Request {
     pub(super) const fn new(word: &'static str, key: Key, caller: Caller, began: Instant) -> Self {
         Self { word, key, caller, bytes: 0, began, complete: None, segment: None }

@@ -2,7 +2,6 @@
 //! Most connections are idle most of the time, and hold one pointer.
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,18 +14,16 @@ use crate::dav_locks::LockToken;
 use crate::dialect::asked::Asked;
 use crate::ids::GroupId;
 use crate::platform::Op;
-use crate::session::report::{Request, SentSegments};
+use crate::session::owed::{Owed, OwedUpload};
+use crate::session::report::{Forwarded, Request, SentSegments};
 use crate::session::state::Sending;
-
-/// The client that a trusted proxy sends the present request of.
-#[derive(Debug)]
-pub(super) struct Forwarded(pub IpAddr);
 
 #[derive(Debug)]
 pub struct RequestData {
     /// Bytes received and not yet used; exactly as long as they are.
     pub(super) inbox: Vec<u8>,
     pub(super) outbox: Outbox,
+    pub(super) owed: Owed,
     /// Wanted, not yet submitted.
     pub(super) ops: VecDeque<Op>,
     /// The client of the request, where a trusted proxy sends it.
@@ -67,6 +64,7 @@ impl RequestData {
     const EMPTY: Self = Self {
         inbox: Vec::new(),
         outbox: Outbox::EMPTY,
+        owed: Owed::NONE,
         ops: VecDeque::new(),
         forwarded: None,
         slot: Slot::None,
@@ -104,6 +102,7 @@ impl LazyRequestData {
         let RequestData {
             inbox,
             outbox,
+            owed,
             ops,
             slot,
             caller: _,
@@ -127,6 +126,7 @@ impl LazyRequestData {
         if is_over
             && inbox.is_empty()
             && outbox.is_empty()
+            && owed.is_empty()
             && ops.is_empty()
             && slot.is_none()
             && request.is_none()
@@ -167,11 +167,12 @@ impl LazyRequestData {
         }
     }
 
-    /// Bytes of heap of a session with a few operations and a download, contents not counted.
+    /// Bytes of heap of a session with a few operations, a download and a reply that is owed, contents not counted.
     pub(super) const BYTES: usize = size_of::<RequestData>()
         + OPS_KEPT * size_of::<Op>()
         + size_of::<Sending>()
         + size_of::<SentSegments>()
+        + size_of::<OwedUpload>()
         + size_of::<Forwarded>();
 }
 
@@ -189,7 +190,7 @@ impl RequestDataPool {
 }
 
 /// The least capacity of a `VecDeque`.
-const OPS_KEPT: usize = 4;
+pub(super) const OPS_KEPT: usize = 4;
 
 impl Deref for LazyRequestData {
     type Target = RequestData;

@@ -6,7 +6,7 @@ use crate::admission::Slot;
 use crate::command::Command;
 use crate::config::Limits;
 use crate::groups::{Flow, Groups};
-use crate::ids::{ConnId, GroupId};
+use crate::ids::ConnId;
 use crate::platform::Permit;
 use crate::session::Session;
 use crate::session::behavior::{Behavior, in_state};
@@ -14,18 +14,29 @@ use crate::session::common::Common;
 use crate::session::cx::{Cx, DiskPace};
 use crate::session::state::{Name, SlotRequest, State};
 use crate::session::step::Step;
+use crate::session::view::Owner;
 use crate::session::want::SlotAnswer;
 use crate::upload::UploadId;
 
 impl Session {
-    /// The client group in whose turns it moves bytes and uses the store. While no request refers to it, only until the
-    /// next one is looked up.
-    pub fn group(&mut self, groups: &mut Groups, now: Instant) -> GroupId {
-        match (self.common.data.group, self.common.name) {
-            (Some(group), _) => groups.parent_of(group),
-            (None, Name::ReceivingBody | Name::SendingBody) => self.common.client_group(groups, now),
-            (None, _) => groups.find(self.common.who(), now),
-        }
+    /// For which client it moves bytes and uses the store: for that of the upload with this number, where a reply to that
+    /// is owed, or else of the present request. While no request refers to the group, only until the next one is looked up.
+    pub fn owner(&mut self, number: u8, groups: &mut Groups, now: Instant) -> Owner<'_> {
+        let common = &mut self.common;
+        let name = common.name;
+        let group = match (common.data.slot.client(), common.data.group) {
+            (Some(client), _) if number > 0 => client,
+            (_, Some(group)) => groups.parent_of(group),
+            (_, None) if matches!(name, Name::ReceivingBody | Name::SendingBody) => common.client_group(groups, now),
+            (_, None) => groups.find(common.who(), now),
+        };
+        let data = &common.data;
+        let (caller, tokens) = match data.owed.with_number(number) {
+            Some(upload) => (&upload.facts.caller, &upload.facts.lock_tokens),
+            None => (&data.caller, &data.lock_tokens),
+        };
+        let (user, lock_tokens) = (caller.name().unwrap_or_default(), tokens.as_deref().unwrap_or_default());
+        Owner { group, user, lock_tokens }
     }
 
     /// True if it is to ask for a slot now. `more`: bytes have come, which an upload without one may have to hold.
@@ -162,7 +173,7 @@ impl Common {
     /// True if a request has a slot now: a free one, or that of the request before it.
     pub(super) fn take_slot(&mut self, request: &SlotRequest, cx: &mut Cx<'_>) -> bool {
         // What is still at the store may have chunks of the slot. A share is given back first, or kept for the slot.
-        if self.has_ops() || self.data.slot.is_share_only() {
+        if self.has_own_ops() || self.data.slot.is_share_only() {
             return false;
         }
         if cx.groups.is_limited() && request.is_upload() {
@@ -181,7 +192,9 @@ impl Common {
                 self.holds_slot()
             }
             // A client that pipelines must not keep its slot from requests that wait, nor have that of another.
-            Slot::Held { client, .. } => *client == whole && cx.slots.waiting() == 0 && self.is_slot_whole(cx.limits),
+            Slot::Held { client, .. } => {
+                *client == whole && cx.slots.waiting() == 0 && (self.owes() || self.is_slot_whole(cx.limits))
+            }
             Slot::Waiting { .. } | Slot::ShareOnly { .. } => false,
         }
     }

@@ -71,7 +71,8 @@ states! {
     ReceivingBody(Box<Receiving>),
     /// The body is complete; waiting for the last writes. Nothing is read.
     FinishingWrites(FinishingWrites),
-    /// Every byte is in the staging file; waiting for sync and rename. Nothing is read.
+    /// Every byte is at the store; waiting for sync and rename. Behind a small upload the next request is read, and another
+    /// small one begins.
     Committing(Committing),
     /// A part of an upload that can be resumed is made safe. Nothing is read.
     Saving(Box<Saving>),
@@ -222,8 +223,16 @@ pub struct Part {
 #[derive(Debug)]
 pub struct FinishingWrites(pub Box<Receiving>);
 
+/// What is done meanwhile.
 #[derive(Debug)]
-pub struct Committing;
+pub enum Committing {
+    /// Nothing.
+    Alone,
+    /// Replies to small uploads are owed; the next request is read.
+    Owing,
+    /// This was decided about the request after those, and is done once their replies are sent. Nothing is read.
+    Before(Box<Action>),
+}
 
 /// A connection lets go of an upload that can be resumed.
 #[derive(Debug)]
@@ -399,8 +408,25 @@ impl Name {
                 Done,
             ],
             Copying => &[AwaitHeader, Pausing, SendingReply, Done],
+            // What is done next may be what any request begins with.
+            Committing => &[
+                AwaitHeader,
+                Verifying,
+                AwaitSlot,
+                Opening,
+                Executing,
+                Copying,
+                ReceivingBody,
+                Committing,
+                SendingBody,
+                SendingPart,
+                Pausing,
+                Discarding,
+                SendingReply,
+                Done,
+            ],
             // A dialect may ask for the next thing as soon as it has the answer to this one.
-            Executing | Committing | Pausing => &[
+            Executing | Pausing => &[
                 AwaitHeader,
                 AwaitSlot,
                 Opening,
@@ -416,7 +442,7 @@ impl Name {
             ],
             SendingPart => &[AwaitHeader, AwaitSlot, Opening, Executing, SendingPart, SendingReply, Done],
             ReceivingBody => {
-                &[AwaitHeader, AwaitSlot, FinishingWrites, Saving, Pausing, Discarding, SendingReply, Done]
+                &[AwaitHeader, AwaitSlot, FinishingWrites, Committing, Saving, Pausing, Discarding, SendingReply, Done]
             }
             FinishingWrites => &[AwaitHeader, Saving, Committing, Pausing, SendingReply, Done],
             Saving => &[AwaitHeader, Executing, Pausing, Discarding, SendingReply, Done],

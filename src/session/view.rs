@@ -6,6 +6,7 @@ use std::time::Instant;
 use crate::admission::Slot;
 use crate::dav_locks::LockToken;
 use crate::dialect::Kind;
+use crate::ids::GroupId;
 use crate::object::Key;
 use crate::session::arrival::{Arrival, PeerRole};
 use crate::upload::UploadId;
@@ -29,8 +30,27 @@ pub struct Peer<'a> {
     pub entered: Instant,
     /// Bytes that the request under way has moved, and since when it is.
     pub request: Option<(u64, Instant)>,
+}
+
+/// For which client something is done.
+#[derive(Clone, Copy, Debug)]
+pub struct Owner<'a> {
+    /// The client group in whose turns it is done.
+    pub group: GroupId,
+    /// The name that the caller has proved; empty if none.
+    pub user: &'a str,
     /// The tokens of WebDAV locks that the request has shown.
     pub lock_tokens: &'a [LockToken],
+}
+
+/// What a session has at the store, or on its way there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ops {
+    None,
+    /// Only uploads to which replies are owed.
+    Owed,
+    /// Operations of the present request, or what the one before it has left.
+    Own,
 }
 
 /// Bytes that came and are still unread by the dialect.
@@ -45,9 +65,7 @@ pub struct Held {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct UploadView<'a> {
     /// The upload that the connection is attached to, if that can be resumed, and its name unless it is about to end;
-    /// while [`Session::has_ops`], perhaps also when this says none.
-    ///
-    /// [`Session::has_ops`]: super::Session::has_ops
+    /// while it has [`Ops::Own`], perhaps also when this says none.
     pub attached_to: Option<(UploadId, Option<&'a Key>)>,
     /// Bytes of the body that were received so far.
     pub received: u64,

@@ -10,8 +10,9 @@ use crate::upload::UploadId;
 /// What a session wants now.
 #[derive(Debug)]
 pub enum Want {
-    /// This operation of the store. It is in flight until [`Event::Completed`](super::Event::Completed).
-    Run(Op),
+    /// This operation of the store, with the number of its [`OpId`](crate::ids::OpId). It is in flight until
+    /// [`Event::Completed`](super::Event::Completed).
+    Run(u8, Op),
     /// To be informed of all connections, once no other is worked on: [`Event::Connections`](super::Event::Connections).
     Connections,
     /// A transfer slot: see [`Session::ask_for_slot`](super::Session::ask_for_slot).

@@ -48,7 +48,7 @@ use std::time::Instant;
 use crate::command::{Answer, Names, Whole};
 use crate::dav_locks::{DavLock, LockToken, Shown};
 use crate::error::StoreError;
-use crate::ids::{ConnId, FileId, GroupId};
+use crate::ids::{FileId, GroupId, OpId};
 use crate::object::Node;
 use crate::os::sys;
 use crate::platform::{Completion, Health, Op, Outcome, Queued, ReadNow, Source, Store};
@@ -139,7 +139,7 @@ impl DiskStore {
         Overlap::of(&self.pool)
     }
 
-    fn queue(&mut self, (conn, client): (ConnId, Option<GroupId>), op: Op, held: Held, shown: Option<Box<Shown>>) {
+    fn queue(&mut self, (id, client): (OpId, Option<GroupId>), op: Op, held: Held, shown: Option<Box<Shown>>) {
         let queue = self.pool.queue_of(&op);
         if matches!(queue, WorkQueue::Sync | WorkQueue::Join) {
             self.pool.syncing.fetch_add(1, Ordering::Relaxed);
@@ -151,12 +151,12 @@ impl DiskStore {
             op => self.pool.mount_changed(op, &held),
         };
         let dir = mount.as_deref().or_else(|| self.dir_of(&op, &held)).map(|path| self.pool.dir_hash(path));
-        self.pool.queues.push_of(queue, client, dir, Job::Serve { conn, client, op, held, shown });
+        self.pool.queues.push_of(queue, client, dir, Job::Serve { id, client, op, held, shown });
     }
 
     /// Results get their file ids here, on the loop.
     fn admit(&mut self, finished: Finished) -> Completion {
-        let Finished { conn, result, chunk } = finished;
+        let Finished { id, result, chunk } = finished;
         // It may have been a change, and the requests that waited for it continue in this turn.
         self.received();
         let result = result.map(|reply| match reply {
@@ -180,7 +180,7 @@ impl DiskStore {
                 Outcome::Warmed
             }
         });
-        Completion { conn, result, chunk }
+        Completion { id, result, chunk }
     }
 
     /// Opens a file, unless it is kept.
@@ -313,14 +313,14 @@ impl DiskStore {
 }
 
 impl Store for DiskStore {
-    fn try_now(&mut self, conn: ConnId, op: Op) -> Result<Completion, Op> {
+    fn try_now(&mut self, id: OpId, op: Op) -> Result<Completion, Op> {
         match &op {
             Op::Open { key } => match self.open_now(key.as_str()) {
-                Some(result) => Ok(Completion { conn, result, chunk: None }),
+                Some(result) => Ok(Completion { id, result, chunk: None }),
                 None => Err(op),
             },
             Op::Run(Whole::Stat { key }) => match self.stat_now(key.as_str()) {
-                Some(result) => Ok(Completion { conn, result, chunk: None }),
+                Some(result) => Ok(Completion { id, result, chunk: None }),
                 None => Err(op),
             },
             Op::Close { file } if self.closes_now(*file) => {
@@ -332,7 +332,7 @@ impl Store for DiskStore {
                     Held::Cached(_) => Ok(Outcome::Closed),
                     _ => Err(no_such_file()),
                 };
-                Ok(Completion { conn, result, chunk: None })
+                Ok(Completion { id, result, chunk: None })
             }
             op_ref if self.changes_now(op_ref) => {
                 let held = self.held(&op);
@@ -341,22 +341,22 @@ impl Store for DiskStore {
                     pool.latency.measure_since(waits, || pool.serve(&pool.volume, op, held, &mut Vec::new()));
                 // Without durability nothing is owed.
                 let result = result.map(|(reply, _)| reply);
-                Ok(self.admit(Finished { conn, result, chunk }))
+                Ok(self.admit(Finished { id, result, chunk }))
             }
             _ => Err(op),
         }
     }
 
-    fn submit(&mut self, conn: ConnId, client: Option<GroupId>, op: Op) {
+    fn submit(&mut self, id: OpId, client: Option<GroupId>, op: Op) {
         let held = self.held(&op);
         self.in_flight += 1;
-        self.queue((conn, client), op, held, None);
+        self.queue((id, client), op, held, None);
     }
 
-    fn submit_unlocked(&mut self, conn: ConnId, client: Option<GroupId>, op: Op, shown: Shown) {
+    fn submit_unlocked(&mut self, id: OpId, client: Option<GroupId>, op: Op, shown: Shown) {
         let held = self.held(&op);
         self.in_flight += 1;
-        self.queue((conn, client), op, held, Some(Box::new(shown)));
+        self.queue((id, client), op, held, Some(Box::new(shown)));
     }
 
     fn next_completion(&mut self) -> Option<Completion> {
@@ -372,13 +372,13 @@ impl Store for DiskStore {
                 self.pool.completions.wake();
                 return None;
             }
-            let conn = finished.conn;
+            let id = finished.id;
             match finished.result {
-                Ok(Reply::Wanted(wanted)) => match self.take_overs.wait(conn, *wanted, self.turn.now) {
+                Ok(Reply::Wanted(wanted)) => match self.take_overs.wait(id, *wanted, self.turn.now) {
                     Some(error) => finished.result = Err(error),
                     None => continue,
                 },
-                _ => self.take_overs.ended(conn),
+                _ => self.take_overs.ended(id),
             }
             self.in_flight -= 1;
             return Some(self.admit(finished));

@@ -44,8 +44,8 @@ impl DiskStore {
         if self.pool.volume.names.quotas.is_used() && now >= self.count_at {
             self.begin_count(now);
         }
-        while let Some((conn, Wanted { op, client, .. })) = self.take_overs.pop_due(now) {
-            self.queue((conn, client), op, Held::None, None);
+        while let Some((id, Wanted { op, client, .. })) = self.take_overs.pop_due(now) {
+            self.queue((id, client), op, Held::None, None);
         }
         if now >= self.look_at {
             let is_soon = self.fs.caps.inline && self.pool.volume.resumable.is_attached.load(Ordering::Relaxed);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::error::StoreError;
-use crate::ids::{ConnId, GroupId};
+use crate::ids::{GroupId, OpId};
 use crate::platform::Op;
 
 /// For how long an operation is tried. The other server looks every second at least, and has to save what it has
@@ -33,7 +33,7 @@ struct TakeOver {
 /// Each connection waits for one upload at most.
 #[derive(Debug)]
 pub(crate) struct TakeOvers {
-    waiting: BTreeMap<ConnId, TakeOver>,
+    waiting: BTreeMap<OpId, TakeOver>,
     pub(crate) within: Duration,
 }
 
@@ -45,19 +45,19 @@ impl Default for TakeOvers {
 
 impl TakeOvers {
     /// The error of an operation that has waited for long enough; the others wait for [`Self::pop_due`].
-    pub(crate) fn wait(&mut self, conn: ConnId, wanted: Wanted, now: Instant) -> Option<StoreError> {
-        let until = self.waiting.remove(&conn).map_or(now + self.within, |waited| waited.until);
+    pub(crate) fn wait(&mut self, id: OpId, wanted: Wanted, now: Instant) -> Option<StoreError> {
+        let until = self.waiting.remove(&id).map_or(now + self.within, |waited| waited.until);
         if now >= until {
             return Some(wanted.error);
         }
-        self.waiting.insert(conn, TakeOver { until, at: now + INTERVAL, wanted: Some(wanted) });
+        self.waiting.insert(id, TakeOver { until, at: now + INTERVAL, wanted: Some(wanted) });
         None
     }
 
     /// An operation of this connection has ended.
-    pub(crate) fn ended(&mut self, conn: ConnId) {
+    pub(crate) fn ended(&mut self, id: OpId) {
         if !self.waiting.is_empty() {
-            self.waiting.remove(&conn);
+            self.waiting.remove(&id);
         }
     }
 
@@ -66,10 +66,10 @@ impl TakeOvers {
         self.waiting.values().filter(|one| one.wanted.is_some()).map(|one| one.at).min()
     }
 
-    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<(ConnId, Wanted)> {
+    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<(OpId, Wanted)> {
         let due = |one: &&mut TakeOver| one.wanted.is_some() && one.at <= now;
-        let (conn, one) = self.waiting.iter_mut().map(|(conn, one)| (*conn, one)).find(|(_, one)| due(one))?;
-        Some((conn, one.wanted.take()?))
+        let (id, one) = self.waiting.iter_mut().map(|(id, one)| (*id, one)).find(|(_, one)| due(one))?;
+        Some((id, one.wanted.take()?))
     }
 }
 
@@ -77,6 +77,7 @@ impl TakeOvers {
 mod tests {
     use super::*;
     use crate::error::Failure;
+    use crate::ids::ConnId;
     use crate::platform::Permit;
     use crate::upload::UploadId;
 
@@ -87,7 +88,7 @@ mod tests {
 
     #[test]
     fn an_operation_is_tried_again_until_its_time_is_over() {
-        let (mut all, conn, began) = (TakeOvers::default(), ConnId::new(1, 0), crate::os::process::clock());
+        let (mut all, conn, began) = (TakeOvers::default(), OpId::from(ConnId::new(1, 0)), crate::os::process::clock());
         let (mut now, mut tries) = (began, 0);
         while all.wait(conn, wanted(), now).is_none() {
             assert!(all.pop_due(now).is_none(), "not at once");
@@ -102,7 +103,7 @@ mod tests {
     #[test]
     fn one_that_has_ended_waits_no_more() {
         let (mut all, now) = (TakeOvers::default(), crate::os::process::clock());
-        let [one, other] = [1, 2].map(|n| ConnId::new(n, 0));
+        let [one, other] = [1, 2].map(|n| OpId::from(ConnId::new(n, 0)));
         assert!(all.wait(one, wanted(), now).is_none() && all.wait(other, wanted(), now).is_none());
         all.ended(one);
         assert!(all.pop_due(now + INTERVAL).is_some_and(|(due, _)| due == other));

@@ -65,6 +65,20 @@ struct Write {
     seen: u64,
     /// Its client has shown the token of the lock.
     is_holders: bool,
+    /// The next change of the name that its connection has requested and that was acknowledged.
+    next: Option<usize>,
+}
+
+/// The last change of each name that was acknowledged on one connection: what is requested on it later comes after that.
+#[derive(Debug, Default)]
+pub struct Acknowledged(BTreeMap<Rc<str>, WriteId>);
+
+impl Acknowledged {
+    pub const NONE: Self = Self(BTreeMap::new());
+
+    pub fn of(&self, key: &str) -> Option<WriteId> {
+        self.0.get(key).copied()
+    }
 }
 
 /// What a read showed.
@@ -88,6 +102,8 @@ pub struct Model {
     by_key: BTreeMap<Rc<str>, Vec<usize>>,
     /// Versions that a conditional write has replaced.
     replaced: BTreeMap<String, usize>,
+    /// The content of each version that was the reply to an upload.
+    versions: BTreeMap<String, Content>,
     /// Moves: what takes the old name away, and what gives the new one.
     moves: Vec<(usize, usize)>,
     /// Texts that may be kept in the inbox.
@@ -135,6 +151,7 @@ impl Model {
             writes: Vec::new(),
             by_key: BTreeMap::new(),
             replaced: BTreeMap::new(),
+            versions: BTreeMap::new(),
             moves: Vec::new(),
             messages: BTreeSet::new(),
             violations: Vec::new(),
@@ -167,6 +184,7 @@ impl Model {
             fate: Fate::InFlight,
             seen: NEVER,
             is_holders: false,
+            next: None,
         });
         WriteId { epoch: self.epoch, number: self.writes.len() - 1 }
     }
@@ -187,6 +205,25 @@ impl Model {
                 self.wrong(what);
             }
         }
+    }
+
+    /// The same, on a connection on which these were acknowledged before.
+    pub fn end_write_after(&mut self, id: WriteId, fate: Fate, before: &mut Acknowledged) {
+        self.end_write(id, fate);
+        if fate == Fate::Acked && id.epoch == self.epoch {
+            let key = Rc::clone(&self.writes[id.number].key);
+            if let Some(last) = before.0.insert(key, id).filter(|last| last.epoch == id.epoch) {
+                self.writes[last.number].next = Some(id.number);
+            }
+        }
+    }
+
+    /// A later change of the connection came before this read, or is the one that it came after.
+    fn was_replaced(&self, write: &Write, start: u64, after: Option<usize>) -> bool {
+        write.next.is_some_and(|number| {
+            let next = &self.writes[number];
+            next.certain_by() < start || after == Some(number) || self.was_replaced(next, start, after)
+        })
     }
 
     /// It shows the token of a lock.
@@ -216,8 +253,13 @@ impl Model {
     }
 
     /// The read showed this. False, and a violation, if it may not.
-    // covers: replaced-by-many
     pub fn end_read(&mut self, id: ReadId, key: &str, shown: Shown<'_>) -> bool {
+        self.end_read_after(id, None, key, shown)
+    }
+
+    /// The same of a read that was requested after this change on the same connection.
+    // covers: replaced-by-many
+    pub fn end_read_after(&mut self, id: ReadId, after: Option<WriteId>, key: &str, shown: Shown<'_>) -> bool {
         self.reads += 1;
         let now = self.tick();
         if id.epoch != self.epoch {
@@ -226,8 +268,12 @@ impl Model {
         let history = self.by_key.get(key).map_or(&[][..], Vec::as_slice);
         let writes = || history.iter().map(|number| (*number, &self.writes[*number]));
         let certain = writes().filter(|(_, w)| w.certain_by() < id.start);
-        let newest = certain.map(|(_, w)| w.start).max().unwrap_or(0);
-        let possible = |w: &Write| w.fate != Fate::Refused && w.over() > newest && w.shows(shown);
+        let after = after.filter(|after| after.epoch == self.epoch).map(|after| after.number);
+        let newest =
+            certain.map(|(_, w)| w.start).chain(after.map(|after| self.writes[after].start)).max().unwrap_or(0);
+        let possible = |w: &Write| {
+            w.fate != Fate::Refused && w.over() > newest && !self.was_replaced(w, id.start, after) && w.shows(shown)
+        };
         // Before the first write there is nothing.
         let initial = matches!(shown, Shown::Absent) && newest == 0;
         let found: Vec<usize> = writes().filter(|(_, w)| possible(w)).map(|(number, _)| number).collect();
@@ -242,6 +288,23 @@ impl Model {
             self.wrong(what);
         }
         good
+    }
+
+    /// This upload was acknowledged as this version.
+    pub fn stored_as(&mut self, id: WriteId, etag: &str) {
+        let write = self.writes.get(id.number).filter(|write| id.epoch == self.epoch && write.extent == Extent::Whole);
+        if let Some(value) = write.and_then(|write| write.value.clone()) {
+            self.read_as(etag, &value);
+            self.versions.insert(etag.to_owned(), value);
+        }
+    }
+
+    /// This version was read, and has this content.
+    pub fn read_as(&mut self, etag: &str, bytes: &[u8]) {
+        if let Some(value) = self.versions.get(etag).filter(|value| ***value != *bytes) {
+            let (stored, read) = (label(value), label(bytes));
+            self.wrong(format!("version {etag} was that of an upload of {stored}, and is {read}"));
+        }
     }
 
     /// These two are one move.
@@ -311,7 +374,8 @@ impl Model {
             let writes = || history.iter().map(|number| &self.writes[*number]);
             let newest = writes().filter(|w| w.fate == Fate::Acked).map(|w| w.start).max().unwrap_or(0);
             let over = |w: &Write| if matches!(w.fate, Fate::Acked | Fate::Unsure) { w.end } else { NEVER };
-            let possible = |w: &Write| w.fate != Fate::Refused && over(w) > newest && w.shows(shown);
+            let possible =
+                |w: &Write| w.fate != Fate::Refused && w.next.is_none() && over(w) > newest && w.shows(shown);
             let initial = matches!(shown, Shown::Absent) && newest == 0;
             if !initial && !writes().any(possible) {
                 let known: Vec<String> = writes().map(ToString::to_string).collect();
@@ -358,6 +422,7 @@ impl Model {
             self.locks.forget();
         }
         self.replaced.clear();
+        self.versions.clear();
         self.moves.clear();
         // What a cut has torn without breaking a promise stays as it is.
         self.messages.extend(found.iter().filter(|(key, _)| key.starts_with("inbox/")).map(|(_, bytes)| bytes.clone()));

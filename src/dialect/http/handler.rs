@@ -7,7 +7,7 @@ use crate::command::Answer;
 use crate::dialect::http::file::File;
 use crate::dialect::http::incoming::Incoming;
 use crate::dialect::http::response::{Refusal, ResponseMeta};
-use crate::dialect::protocol::{Action, BodyPart, Context, Finish};
+use crate::dialect::protocol::{Action, BodyPart, Context, Deferred, Finish};
 use crate::error::{CloseReason, Failure};
 use crate::wire::http::head::Head;
 
@@ -21,6 +21,18 @@ pub(super) struct Exchange {
 impl Exchange {
     pub(super) fn new(response: ResponseMeta, handler: impl Handler + 'static) -> Arc<Self> {
         Arc::new(Self { response, handler: Box::new(handler) })
+    }
+}
+
+impl Deferred for Arc<Exchange> {
+    fn answered(&mut self, answer: Result<Answer, Failure>, context: &mut Context<'_>) -> Action {
+        let Some(Exchange { response, handler }) = Self::get_mut(self) else {
+            return Action::Reset(CloseReason::Internal);
+        };
+        match answer {
+            Ok(answer) => handler.answered(answer, response, context),
+            Err(failure) => handler.failed(failure, response, context),
+        }
     }
 }
 
@@ -105,6 +117,11 @@ pub(super) trait Handler: Debug + Send + Sync {
     /// The body is complete: whether it may become visible.
     fn finish(&mut self, _digest: Option<[u8; 32]>) -> Result<Finish, Failure> {
         Err(Failure::Internal)
+    }
+
+    /// True for a request that ends with its body, so that the next one may be decoded before it is answered.
+    fn may_defer(&self) -> bool {
+        false
     }
 
     /// This number of bytes of the upload are safe, while its body is received.

@@ -42,7 +42,7 @@ use std::sync::Arc;
 
 use crate::access::Caller;
 use crate::command::Answer;
-use crate::dialect::protocol::{Action, BodyPart, Context, Finish, Phase, Protocol};
+use crate::dialect::protocol::{Action, BodyPart, Context, Deferred, Finish, Phase, Protocol};
 use crate::dialect::spec::{Dialect, OptionError, Options, Secret, Traits};
 use crate::error::{CloseReason, Failure};
 #[cfg(feature = "archives")]
@@ -318,18 +318,6 @@ impl Http {
         Ok((len, self.end_if_over(action)))
     }
 
-    /// Refuses a head that was not understood: where the next request would begin is not certain any more.
-    fn refuse_head(error: HeadError, context: &mut Context<'_>) -> Action {
-        let failure = match error {
-            HeadError::BadRequest(_) | HeadError::Version => Failure::Malformed(error.words()),
-            HeadError::NotImplemented(why) => Failure::NotImplemented(why),
-            HeadError::TargetTooLong | HeadError::TooLarge => Failure::TooLarge,
-        };
-        context.refused = Some(failure);
-        ResponseMeta::default().text(error.status(), &[], &format!("{}\n", error.words()), context);
-        Action::Close(CloseReason::Malformed)
-    }
-
     /// A failure in the middle of a request, or before one was complete.
     fn failed(&mut self, failure: Failure, context: &mut Context<'_>) -> Action {
         let is_timeout = failure == Failure::TimedOut;
@@ -423,14 +411,14 @@ impl Protocol for Http {
             Ok(Some(len)) if len <= len_max => {
                 let (head, after) = input.split_at(len);
                 let decided = self.decode_head(head, after, context);
-                decided.unwrap_or_else(|error| (len, Self::refuse_head(error, context)))
+                decided.unwrap_or_else(|error| (len, unserved::refuse_head(error, context)))
             }
             Ok(None) if input.len() < len_max => {
                 self.scanned = u32::try_from(input.len()).unwrap_or(0);
                 (0, Action::More)
             }
-            Ok(_) => (0, Self::refuse_head(head::overlong(&input[..len_max]), context)),
-            Err(error) => (0, Self::refuse_head(error, context)),
+            Ok(_) => (0, unserved::refuse_head(head::overlong(&input[..len_max]), context)),
+            Err(error) => (0, unserved::refuse_head(error, context)),
         }
     }
 
@@ -467,6 +455,11 @@ impl Protocol for Http {
 
     fn finish(&mut self, digest: Option<[u8; 32]>) -> Result<Finish, Failure> {
         self.exchange().ok_or(Failure::Internal)?.handler.finish(digest)
+    }
+
+    fn defer(&mut self) -> Option<Box<dyn Deferred>> {
+        let may_defer = |exchange: &mut Arc<Exchange>| exchange.response.keep_alive() && exchange.handler.may_defer();
+        self.exchange.take_if(may_defer).map(|exchange| Box::new(exchange) as _)
     }
 
     fn saved(&mut self, offset: u64, context: &mut Context<'_>) {

@@ -5,8 +5,8 @@ use crate::dialect::http::handler::Handler;
 use crate::dialect::http::incoming::Incoming;
 use crate::dialect::http::response::{Refusal, ResponseMeta};
 use crate::dialect::protocol::{Action, Context};
-use crate::error::Failure;
-use crate::wire::http::head::Head;
+use crate::error::{CloseReason, Failure};
+use crate::wire::http::head::{Head, HeadError};
 
 /// The address that a request is redirected to, or why it is refused.
 pub(super) type Answer = Result<String, Failure>;
@@ -43,4 +43,16 @@ impl Handler for Unserved {
     fn body_left(&self) -> u64 {
         self.incoming.as_ref().map_or(0, Incoming::left)
     }
+}
+
+/// Refuses a head that was not understood: where the next request would begin is not certain any more.
+pub(super) fn refuse_head(error: HeadError, context: &mut Context<'_>) -> Action {
+    let failure = match error {
+        HeadError::BadRequest(_) | HeadError::Version => Failure::Malformed(error.words()),
+        HeadError::NotImplemented(why) => Failure::NotImplemented(why),
+        HeadError::TargetTooLong | HeadError::TooLarge => Failure::TooLarge,
+    };
+    context.refused = Some(failure);
+    ResponseMeta::default().text(error.status(), &[], &format!("{}\n", error.words()), context);
+    Action::Close(CloseReason::Malformed)
 }

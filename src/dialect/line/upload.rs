@@ -1,7 +1,9 @@
 //! The body of a PUT: where its framing is and where its content.
 
-use crate::dialect::protocol::{BodyPart, Then};
-use crate::error::Failure;
+use super::say::{refuse, say_stored};
+use crate::command::Answer;
+use crate::dialect::protocol::{Action, BodyPart, Context, Deferred, Then};
+use crate::error::{CloseReason, Failure};
 use crate::object::Key;
 use crate::wire::body;
 use crate::wire::line::{self, LINE_LEN_MAX};
@@ -114,6 +116,19 @@ impl PutExchange {
                 Ok(BodyPart { skip, payload: 0, then: Then::End })
             }
             Framing::Ended | Framing::NotBegun(_) => Ok(BodyPart { skip: 0, payload: 0, then: Then::End }),
+        }
+    }
+}
+
+impl Deferred for PutExchange {
+    fn answered(&mut self, answer: Result<Answer, Failure>, context: &mut Context<'_>) -> Action {
+        match answer {
+            Ok(Answer::Stored(stored)) => {
+                say_stored(&stored, context.out);
+                Action::Next
+            }
+            Ok(_) => Action::Close(CloseReason::Internal),
+            Err(failure) => refuse(failure, Some(&self.key), context, Action::Next),
         }
     }
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::command::{LockRights, Whole};
 use crate::dav_locks::{DavLock, Scope};
-use crate::ids::ClientAddress;
+use crate::ids::{ClientAddress, ConnId};
 use crate::object::{Details, ExpectedKind, MissingParents, Precondition};
 use crate::order::Order;
 
@@ -9,8 +9,8 @@ fn key(text: &str) -> Key {
     Key::checked(text)
 }
 
-fn id(n: u32) -> ConnId {
-    ConnId::new(n, 0)
+fn id(n: u32) -> OpId {
+    ConnId::new(n, 0).into()
 }
 
 fn rename(from: &str, to: &str) -> Op {
@@ -46,8 +46,8 @@ fn list(text: &str) -> Op {
     }
 }
 
-fn released(locks: &NameLocks) -> Vec<ConnId> {
-    locks.released.iter().map(|(conn, _)| *conn).collect()
+fn released(locks: &NameLocks) -> Vec<OpId> {
+    locks.released.iter().map(|(id, _)| *id).collect()
 }
 
 #[test]

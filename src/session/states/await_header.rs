@@ -34,12 +34,7 @@ impl Behavior for AwaitHeader {
         if data.is_empty() || !common.may_decode(cx) {
             return (Step::stay(self), Consumed::Wait);
         }
-        let wrong_secrets = common.wrong_secrets;
-        let (used, mut action) = common.with_protocol(cx, |protocol, context| protocol.decode(data, context));
-        if common.wrong_secrets != wrong_secrets && common.peer_role != PeerRole::TrustedProxy {
-            action = after_wrong_secret(action, common, cx);
-        }
-        action = common.count_answered(action, cx);
+        let (used, action) = common.decode(data, cx);
         match action {
             Action::More if used == 0 => self.needs_more(data, common, cx),
             Action::Speak => {
@@ -183,6 +178,18 @@ impl AwaitHeader {
             action => action,
         };
         (Step::Obey(action), Consumed::Took(0))
+    }
+}
+
+impl Common {
+    /// Decodes a head from `data`: how many bytes that used, and what the dialect decided.
+    pub(super) fn decode(&mut self, data: &[u8], cx: &mut Cx<'_>) -> (usize, Action) {
+        let wrong_secrets = self.wrong_secrets;
+        let (used, mut action) = self.with_protocol(cx, |protocol, context| protocol.decode(data, context));
+        if self.wrong_secrets != wrong_secrets && self.peer_role != PeerRole::TrustedProxy {
+            action = after_wrong_secret(action, self, cx);
+        }
+        (used, self.count_answered(action, cx))
     }
 }
 

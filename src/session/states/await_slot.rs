@@ -74,7 +74,7 @@ impl SlotRequest {
             Self::Command(Command::Put(put)) => {
                 let is_small = put.len.is_some_and(|len| len <= cx.pool.chunk_bytes() as u64);
                 if is_small && put.go_ahead == GoAhead::NotAwaited {
-                    return match common.take_chunk(cx) {
+                    return match common.take_content(put.len.unwrap_or(0), cx) {
                         Some(chunk) => Receiving::start(Target::Whole(chunk), put, common, cx),
                         None => common.fail_inside("a slot without a chunk", cx),
                     };
@@ -107,7 +107,7 @@ impl SlotRequest {
                 let taken = common.data.slot.take_credit();
                 debug_assert!(taken.is_some(), "a slot without a chunk");
                 common.data.ops.push_back(Op::Store { put: Box::new(put), chunk: Chunk::holding(content) });
-                Step::enter(Committing)
+                Step::enter(Committing::Alone)
             }
             Self::Download { file, meta } => Sending::start(file, meta, Source::Held, common, cx),
             Self::Resume(mut sending) => {

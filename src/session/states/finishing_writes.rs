@@ -15,7 +15,7 @@ impl Behavior for FinishingWrites {
 
     fn begin(self, common: &mut Common, cx: &mut Cx<'_>) -> Step {
         let Self(mut receiving) = self;
-        if !receiving.upload.is_written() || common.has_ops() {
+        if !receiving.upload.is_written() || common.has_own_ops() {
             return Step::stay(Self(receiving));
         }
         if let Some(op) = receiving.join_due() {
@@ -58,23 +58,27 @@ impl Behavior for FinishingWrites {
         let Receiving { mut put, target, upload, .. } = *receiving;
         // What goes before the content was not hashed.
         let digest = digest.filter(|_| finish.prepend.is_empty()).map(Box::new);
-        common.data.ops.push_back(match target {
+        let (committing, op) = match target {
             Target::Whole(chunk) => {
                 debug_assert!(finish.prepend.is_empty(), "the length of this upload was known before its content");
                 put.sha256 = digest;
-                Op::Store { put: Box::new(put), chunk }
+                (common.owe(&chunk, cx), Op::Store { put: Box::new(put), chunk })
             }
-            Target::File(file) | Target::Part(Part { file, .. }) => Op::Commit {
-                file,
-                len: upload.launched(),
-                prepend: finish.prepend.into(),
-                mtime: put.mtime,
-                precondition: put.precondition,
-                key: put.key,
-                digest,
-            },
-        });
-        Step::enter(Committing)
+            Target::File(file) | Target::Part(Part { file, .. }) => {
+                let op = Op::Commit {
+                    file,
+                    len: upload.launched(),
+                    prepend: finish.prepend.into(),
+                    mtime: put.mtime,
+                    precondition: put.precondition,
+                    key: put.key,
+                    digest,
+                };
+                (Committing::Alone, op)
+            }
+        };
+        common.data.ops.push_back(op);
+        Step::enter(committing)
     }
 
     fn stored(mut self, len: usize, common: &mut Common, cx: &mut Cx<'_>) -> Step {

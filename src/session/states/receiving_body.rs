@@ -375,6 +375,14 @@ impl Receiving {
         Some(Op::Flush { file, offset, len })
     }
 
+    /// Bytes of heap of the content of an upload that has no chunk of the slot for it.
+    pub(in crate::session) fn content_bytes(&self, limits: &Limits) -> usize {
+        match &self.target {
+            Target::Whole(content) if content.size() < limits.fixed.chunk_bytes => content.size(),
+            _ => 0,
+        }
+    }
+
     /// True if the content goes into a staging file as it comes.
     pub(in crate::session) const fn is_into_file(&self) -> bool {
         self.target.file().is_some()
@@ -409,7 +417,7 @@ impl Target {
     pub(super) fn abort(self, common: &mut Common, cx: &mut Cx<'_>) {
         common.drop_writes(cx);
         match self {
-            Self::Whole(chunk) => common.give_back([chunk], cx),
+            Self::Whole(chunk) => common.return_content(chunk, cx),
             Self::File(file) => common.data.ops.push_back(Op::Abort { file }),
             Self::Part(_) => debug_assert!(false, "a part is ended, not aborted"),
         }

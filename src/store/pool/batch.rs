@@ -39,26 +39,25 @@ impl Pool {
         let written: Vec<_> = jobs
             .into_iter()
             .map(|job| {
-                let Job::Serve { conn, client, op: Op::Store { put, chunk }, held: Held::None, shown: None } = job
-                else {
+                let Job::Serve { id, client, op: Op::Store { put, chunk }, held: Held::None, shown: None } = job else {
                     unreachable!("only small uploads are stored together")
                 };
                 let target = self.volume.names.parents.nearest_dir(put.key.parent());
                 let staged = self.volume.names.store_staged(&put, chunk.data(), target.as_deref());
                 let staged = staged.inspect(|staged| start(staged, &chunk));
-                (conn, client, put, chunk, staged)
+                (id, client, put, chunk, staged)
             })
             .collect();
         let mut pending = Vec::new();
-        for (conn, client, put, chunk, staged) in written {
+        for (id, client, put, chunk, staged) in written {
             let commit = Commit::whole(&put, chunk.len() as u64);
             match staged.and_then(|staged| self.volume.names.commit(&staged, &commit)) {
                 Ok(change) => {
                     let (reply, syncs) = self.changed(change);
-                    let finished = Finished { conn, result: Ok(reply), chunk: Some(chunk) };
+                    let finished = Finished { id, result: Ok(reply), chunk: Some(chunk) };
                     pending.push(Pending { client, finished, syncs, volume: Arc::clone(&self.volume) });
                 }
-                Err(error) => self.completions.push(Finished { conn, result: Err(error), chunk: Some(chunk) }),
+                Err(error) => self.completions.push(Finished { id, result: Err(error), chunk: Some(chunk) }),
             }
         }
         self.group_commit(pending);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::buffer::Chunk;
 use crate::dav_locks::{LockToken, Shown};
 use crate::error::{Failure, StoreError};
-use crate::ids::{ConnId, FileId, GroupId};
+use crate::ids::{FileId, GroupId, OpId};
 use crate::object::Meta;
 use crate::platform::{Op, Outcome, Source};
 use crate::store::fs::errno::TARGET;
@@ -31,7 +31,7 @@ use crate::store::volume::Volume;
 pub(crate) enum Job {
     /// One operation for a connection.
     Serve {
-        conn: ConnId,
+        id: OpId,
         client: Option<GroupId>,
         op: Op,
         /// The file it names.
@@ -105,7 +105,7 @@ pub(crate) enum Reply {
 
 #[derive(Debug)]
 pub(crate) struct Finished {
-    pub(crate) conn: ConnId,
+    pub(crate) id: OpId,
     pub(crate) result: Result<Reply, StoreError>,
     pub(crate) chunk: Option<Chunk>,
 }

@@ -7,7 +7,7 @@ use crate::buffer::Chunk;
 use crate::command::{Answer, Names, Whole};
 use crate::dav_locks::Shown;
 use crate::error::{Failure, StoreError};
-use crate::ids::{ConnId, GroupId};
+use crate::ids::{GroupId, OpId};
 use crate::platform::{Finding, Op, Outcome, PasswordCheck, WorkMemory};
 use crate::store::fs::errno::TARGET;
 use crate::store::fs::list::PageOf;
@@ -73,17 +73,17 @@ impl Pool {
                 self.store_many(jobs);
                 self.syncing.fetch_sub(stored, Ordering::Relaxed);
             }
-            Job::Serve { conn, client, op: Op::List { key, after, limit, bytes_max, hides, order, .. }, .. }
+            Job::Serve { id, client, op: Op::List { key, after, limit, bytes_max, hides, order, .. }, .. }
                 if !order.is_plain() =>
             {
                 let page = SortedPage::new(key, order, after.as_deref(), (limit, bytes_max), hides);
-                self.begin_sorting(conn, client, page);
+                self.begin_sorting(id, client, page);
             }
             Job::Sort(sorting) => self.sort(sorting),
-            Job::Serve { conn, client, op, held, shown } => {
+            Job::Serve { id, client, op, held, shown } => {
                 let syncs = usize::from(matches!(self.queue_of(&op), WorkQueue::Sync | WorkQueue::Join));
                 let finished = match (self.keep_unlocked(shown.as_deref()), self.volume_for(&op, &held)) {
-                    (Ok(_unlocked), Ok(volume)) => self.served(volume, (conn, client), op, held, scratch),
+                    (Ok(_unlocked), Ok(volume)) => self.served(volume, (id, client), op, held, scratch),
                     (Err(error), Ok(volume)) => {
                         let chunk = match op {
                             Op::Commit { file, .. } | Op::PlaceCopy { file, .. } => {
@@ -91,9 +91,9 @@ impl Pool {
                             }
                             op => chunk_of(op),
                         };
-                        Some(Finished { conn, result: Err(error), chunk })
+                        Some(Finished { id, result: Err(error), chunk })
                     }
-                    (_, Err(error)) => Some(Finished { conn, result: Err(error), chunk: chunk_of(op) }),
+                    (_, Err(error)) => Some(Finished { id, result: Err(error), chunk: chunk_of(op) }),
                 };
                 if let Some(finished) = finished {
                     self.completions.push(finished);
@@ -158,7 +158,7 @@ impl Pool {
     fn served(
         &self,
         volume: Arc<Volume>,
-        (conn, client): (ConnId, Option<GroupId>),
+        (id, client): (OpId, Option<GroupId>),
         op: Op,
         held: Held,
         scratch: &mut Vec<u8>,
@@ -170,7 +170,7 @@ impl Pool {
         };
         match result {
             Ok((reply, syncs)) => {
-                let finished = Finished { conn, result: Ok(reply), chunk };
+                let finished = Finished { id, result: Ok(reply), chunk };
                 self.finish_change(Pending { client, finished, syncs, volume });
                 None
             }
@@ -179,7 +179,7 @@ impl Pool {
                     self.mounted.is_stale(&volume);
                 }
                 let result = self.tried(&volume, again, client, error);
-                Some(Finished { conn, result, chunk })
+                Some(Finished { id, result, chunk })
             }
         }
     }

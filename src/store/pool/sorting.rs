@@ -2,7 +2,7 @@
 //! have their turns.
 
 use crate::error::StoreError;
-use crate::ids::{ConnId, GroupId};
+use crate::ids::{GroupId, OpId};
 use crate::object::Listing;
 use crate::platform::Outcome;
 use crate::store::fs::sorted::SortedPage;
@@ -14,13 +14,13 @@ use crate::store::pool::workers::WorkQueue;
 
 impl Pool {
     /// Begins a listing, now or when another has ended.
-    pub(crate) fn begin_sorting(&self, conn: ConnId, client: Option<GroupId>, page: Result<SortedPage, StoreError>) {
+    pub(crate) fn begin_sorting(&self, id: OpId, client: Option<GroupId>, page: Result<SortedPage, StoreError>) {
         let page = match page {
             Ok(page) => page,
-            Err(error) => return self.completions.push(Finished { conn, result: Err(error), chunk: None }),
+            Err(error) => return self.completions.push(Finished { id, result: Err(error), chunk: None }),
         };
         let dir = self.dir_hash(self.fs.mounts.of(page.path()).unwrap_or(page.path()));
-        let begun = lock(&self.sortings).begin(Box::new(Sorting { conn, client, dir, page }));
+        let begun = lock(&self.sortings).begin(Box::new(Sorting { id, client, dir, page }));
         if let Some(sorting) = begun {
             self.sort(sorting);
         }
@@ -42,7 +42,7 @@ impl Pool {
 
     fn end_sorting(&self, sorting: &Sorting, result: Result<Listing, StoreError>) {
         let result = result.map(|listing| Reply::Plain(Outcome::Listed(listing)));
-        self.completions.push(Finished { conn: sorting.conn, result, chunk: None });
+        self.completions.push(Finished { id: sorting.id, result, chunk: None });
         let next = lock(&self.sortings).end(sorting.dir);
         if let Some(next) = next {
             self.push_sorting(next);

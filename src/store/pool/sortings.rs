@@ -2,14 +2,14 @@
 
 use std::collections::VecDeque;
 
-use crate::ids::{ConnId, GroupId};
+use crate::ids::{GroupId, OpId};
 use crate::store::fs::sorted::SortedPage;
 use crate::store::pool::workers::DirHash;
 
 /// A listing that is being made for a connection.
 #[derive(Debug)]
 pub(crate) struct Sorting {
-    pub(crate) conn: ConnId,
+    pub(crate) id: OpId,
     pub(crate) client: Option<GroupId>,
     /// The directory, or the mount that it is in.
     pub(crate) dir: DirHash,

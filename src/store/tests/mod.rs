@@ -46,7 +46,7 @@ use crate::buffer::Chunk;
 use crate::command::{Answer, Put, Whole};
 use crate::config::{Fixed, StoreConfig};
 use crate::error::Failure;
-use crate::ids::{ConnId, FileId};
+use crate::ids::{ConnId, FileId, OpId};
 use crate::object::{Details, Durability, ExpectedKind, Key, Listing, Meta, MissingParents, Node, Precondition};
 use crate::order::Order;
 use crate::platform::{Completion, Op, Outcome, Permit, Source, Store};
@@ -54,7 +54,7 @@ use crate::store::DiskStore;
 use crate::store::fs::sync::{Calls, Scope, SyncCalls};
 use crate::wire::key::relative;
 
-const CONN: ConnId = ConnId::new(0, 0);
+const CONN: OpId = OpId { conn: ConnId::new(0, 0), number: 0 };
 /// A file in new directories waits for a sync of each of them, and a sync may take seconds.
 const WATCHDOG: Duration = Duration::from_secs(300);
 

@@ -253,12 +253,12 @@ fn a_send_is_repeated_where_the_socket_only_seemed_full() {
                 std::fs::write(bench.path("g"), b"new").unwrap();
                 std::fs::rename(bench.path("g"), bench.path("f")).unwrap();
             }
-            let sent = send_file(bench, file, 0, whole.len(), ours.as_fd(), Some(CONN)).unwrap();
+            let sent = send_file(bench, file, 0, whole.len(), ours.as_fd(), Some(CONN.conn)).unwrap();
             if !bench.store.files.reading(file).unwrap().sends_directly() {
                 return;
             }
             let SendFile::SentUntilFull(n) = sent else { panic!("{sent:?}: there is less room than that") };
-            partial.note(ours.as_fd(), CONN);
+            partial.note(ours.as_fd(), CONN.conn);
             assert_eq!(n == 1000, change);
             if change {
                 // Long enough again, and yet no event tells of room.
@@ -267,7 +267,7 @@ fn a_send_is_repeated_where_the_socket_only_seemed_full() {
             if emptied {
                 theirs.read_exact(&mut vec![0; n + 1]).unwrap();
             }
-            assert_eq!(again(&mut partial), if change || emptied { vec![CONN] } else { vec![] });
+            assert_eq!(again(&mut partial), if change || emptied { vec![CONN.conn] } else { vec![] });
             assert_eq!(again(&mut partial), [], "once");
             bench.run(Op::Close { file }).unwrap();
             bench.run(Op::Close { file: other }).unwrap();

@@ -129,7 +129,7 @@ fn listings_that_wait_for_each_other_all_end() {
     in_every_mode(|bench| {
         make(bench);
         let order = Order { by: By::Mtime, ..Order::default() };
-        let conns: Vec<_> = (1..40).map(|n| ConnId::new(n, 0)).collect();
+        let conns: Vec<_> = (1..40).map(|n| OpId::from(ConnId::new(n, 0))).collect();
         for conn in &conns {
             let (after, bytes_max, details, hides) = (None, 1 << 20, Details::default(), None);
             let (key, order, recursive) = (key("d"), order.clone(), false);

@@ -234,7 +234,7 @@ fn a_change_that_waits_for_its_sync_while_another_sync_fails_is_refused_though_i
         noted.next_fails(Some(Errno::IO), None);
         assert_eq!(noted.bench.store_file("first/f", b"x", Precondition::None), Err(Failure::Internal));
         noted.syncs();
-        let finished = Finished { conn: CONN, result: Ok(reply), chunk: None };
+        let finished = Finished { id: CONN, result: Ok(reply), chunk: None };
         noted.bench.store.in_flight += 1;
         let volume = Arc::clone(&pool.volume);
         pool.finish_change(Pending { client: None, finished, syncs, volume });

@@ -218,13 +218,13 @@ fn of_many_creators_of_one_name_exactly_one_wins() {
                 precondition: Precondition::Absent,
                 digest: None,
             };
-            bench.store.submit(ConnId::new(n as u32, 0), None, op);
+            bench.store.submit(ConnId::new(n as u32, 0).into(), None, op);
         }
         let mut winners = Vec::new();
         for _ in &files {
             let done = bench.next();
             match done.result {
-                Ok(_) => winners.push(done.conn.slot() as u8),
+                Ok(_) => winners.push(done.id.conn.slot() as u8),
                 Err(error) => assert_eq!(error.failure, Failure::PreconditionFailed),
             }
         }
@@ -240,13 +240,13 @@ fn many_commits_into_new_directories_share_their_syncs_and_all_end() {
         for n in 0..64_u32 {
             let name = format!("one/{}/{n}", n % 3);
             let op = Op::Store { put: Box::new(put(&name, None, Precondition::None)), chunk: chunk(name.as_bytes()) };
-            bench.store.submit(ConnId::new(n, 0), None, op);
+            bench.store.submit(ConnId::new(n, 0).into(), None, op);
         }
         let mut seen = std::collections::BTreeSet::new();
         for _ in 0..64 {
             let done = bench.next();
             assert!(matches!(done.result, Ok(Outcome::Committed(..))), "{:?}", done.result);
-            assert!(seen.insert(done.conn), "reported twice");
+            assert!(seen.insert(done.id), "reported twice");
         }
         assert_eq!(bench.names("one"), ["0", "1", "2"]);
         assert_eq!(bench.content("one/1/22"), b"one/1/22");
@@ -276,7 +276,7 @@ fn a_change_under_a_directory_that_was_just_moved_owes_the_sync_of_the_move() {
     bench.store.in_flight += 1; // as if it had been submitted
     pool.finish_change(Pending {
         client: None,
-        finished: Finished { conn: CONN, result: Ok(reply), chunk: None },
+        finished: Finished { id: CONN, result: Ok(reply), chunk: None },
         syncs,
         volume: Arc::clone(&pool.volume),
     });

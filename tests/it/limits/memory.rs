@@ -94,7 +94,7 @@ fn the_memory_that_is_promised_counts_what_a_connection_is_made_of() {
     ops.push_back(Op::Close { file: FileId(1) });
     let work = Session::WORK_BYTES;
     let room = size_of::<Outbox>() + ops.capacity() * size_of::<Op>();
-    assert!((room..room + 640).contains(&work), "{work} for {room}");
+    assert!((room..room + 960).contains(&work), "{work} for {room}");
     let (less, more) = (Limits::default().fixed, Limits::default().with(|l| l.fixed.connections_max = 20_000).fixed);
     let each = (Ceiling::of(&more, false).total() - Ceiling::of(&less, false).total()) / 10_000;
     assert!(each >= entry + work + less.head_len_max + 2 * less.reply_bytes_max, "{each}");

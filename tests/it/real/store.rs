@@ -5,7 +5,7 @@
 use filewharf::command::{Answer, Put, Whole};
 use filewharf::dav_locks::{DavLock, LockToken};
 use filewharf::error::StoreError;
-use filewharf::ids::{ConnId, FileId, GroupId};
+use filewharf::ids::{ConnId, FileId, GroupId, OpId};
 use filewharf::object::{Etag, Key, Meta, Node, Precondition, Stored};
 use filewharf::platform::{Completion, Health, Op, Outcome, Platform as _, Queued, ReadNow, Store};
 use filewharf::upload::{Role, UploadId, UploadRef, UploadStage, UploadState};
@@ -18,7 +18,7 @@ use support::rig::STARTED_S;
 /// When every directory was changed.
 const FOLDER_MTIME: i64 = 1_600_000_000;
 /// No connection: operations of the test itself.
-const NO_CONNECTION: ConnId = ConnId::new(0, 0);
+const NO_CONNECTION: OpId = OpId { conn: ConnId::new(0, 0), number: 0 };
 
 impl StillPlatform {
     /// Gives the version that stands at `key` its number.
@@ -160,15 +160,15 @@ impl StillPlatform {
 }
 
 impl Store for StillPlatform {
-    fn try_now(&mut self, conn: ConnId, op: Op) -> Result<Completion, Op> {
+    fn try_now(&mut self, id: OpId, op: Op) -> Result<Completion, Op> {
         let op = self.real_op(op);
-        let done = self.os.get_mut().store().try_now(conn, op)?;
+        let done = self.os.get_mut().store().try_now(id, op)?;
         Ok(self.seen(done))
     }
 
-    fn submit(&mut self, conn: ConnId, client: Option<GroupId>, op: Op) {
+    fn submit(&mut self, id: OpId, client: Option<GroupId>, op: Op) {
         let op = self.real_op(op);
-        self.os.get_mut().store().submit(conn, client, op);
+        self.os.get_mut().store().submit(id, client, op);
     }
 
     fn next_completion(&mut self) -> Option<Completion> {

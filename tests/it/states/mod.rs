@@ -3,6 +3,7 @@
 
 mod await_header;
 mod await_slot;
+mod committing;
 mod copying;
 mod deadlines;
 mod drain;

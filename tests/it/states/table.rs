@@ -14,9 +14,9 @@ AwaitSlot -> AwaitHeader Opening Copying Executing ReceivingBody Saving Committi
 Opening -> AwaitHeader AwaitSlot Executing ReceivingBody Saving SendingBody SendingPart Pausing Discarding SendingReply Done
 Executing -> AwaitHeader AwaitSlot Opening Executing ReceivingBody Committing SendingBody SendingPart Pausing Discarding SendingReply Done
 Copying -> AwaitHeader Pausing SendingReply Done
-ReceivingBody -> AwaitHeader AwaitSlot FinishingWrites Saving Pausing Discarding SendingReply Done
+ReceivingBody -> AwaitHeader AwaitSlot FinishingWrites Committing Saving Pausing Discarding SendingReply Done
 FinishingWrites -> AwaitHeader Saving Committing Pausing SendingReply Done
-Committing -> AwaitHeader AwaitSlot Opening Executing ReceivingBody Committing SendingBody SendingPart Pausing Discarding SendingReply Done
+Committing -> AwaitHeader Verifying AwaitSlot Opening Executing Copying ReceivingBody Committing SendingBody SendingPart Pausing Discarding SendingReply Done
 Saving -> AwaitHeader Executing Pausing Discarding SendingReply Done
 SendingBody -> AwaitHeader AwaitSlot SendingBody SendingPart Pausing SendingReply Done
 SendingPart -> AwaitHeader AwaitSlot Opening Executing SendingPart SendingReply Done

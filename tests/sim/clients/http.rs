@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use crate::clients::errand::{SHARED, content};
 use crate::clients::line::request::judge_page;
 use crate::clients::{Client, Ended, Io, Plan};
-use crate::model::{Content, Extent, Fate, ReadId, Shown, WriteId};
+use crate::model::{Acknowledged, Content, Extent, Fate, ReadId, Shown, WriteId};
 
 /// Goals of the calm: store, fetch, see it listed.
 const CALM_GOALS: u8 = 3;
@@ -23,6 +23,7 @@ pub struct Http {
     script: VecDeque<Vec<u8>>,
     /// Said, or about to be; responses come in this order.
     awaited: VecDeque<Request>,
+    acknowledged: Acknowledged,
     etags: BTreeMap<String, String>,
     /// The locks that it holds, by their names.
     tokens: BTreeMap<String, String>,
@@ -238,19 +239,52 @@ fn index_as_lines(content: &[u8]) -> Option<String> {
         .collect()
 }
 
+/// The version in a response is that of the content.
+fn judge_version(request: &Request, response: &Response, content: &[u8], io: &mut Io<'_>) {
+    let Some(etag) = response.field("ETag").map(|etag| etag.trim_matches('"')) else { return };
+    match (&request.verb, request.write) {
+        (Verb::Put, Some(write)) => io.model.stored_as(write, etag),
+        (Verb::Get, _) if response.status == 200 => io.model.read_as(etag, content),
+        _ => {}
+    }
+}
+
 impl Http {
     pub const fn new(number: usize) -> Self {
         Self {
             number,
             script: VecDeque::new(),
             awaited: VecDeque::new(),
+            acknowledged: Acknowledged::NONE,
             etags: BTreeMap::new(),
             tokens: BTreeMap::new(),
             reached: 0,
         }
     }
 
+    /// Small uploads that are sent together, mostly of few names, and perhaps a look at one of them.
+    fn burst(&mut self, io: &mut Io<'_>) {
+        let mut sent = Vec::new();
+        for _ in 0..io.rng.range(2..=8) {
+            let key = *io.rng.pick(&SHARED[2..]);
+            let (value, only) = (content(io.rng, io.content_max), io.rng.chance(150).then_some("*"));
+            let (bytes, request) = put(key, value, only, false, io);
+            sent.extend(bytes);
+            self.awaited.push_back(request);
+        }
+        if io.rng.chance(500) {
+            let key = *io.rng.pick(&SHARED[2..]);
+            let (bytes, request) = get(Verb::Get, key, io);
+            sent.extend(bytes);
+            self.awaited.push_back(request);
+        }
+        self.script.push_back(sent);
+    }
+
     fn request(&mut self, io: &mut Io<'_>, awaits: bool) {
+        if !io.calm && !awaits && io.rng.chance(200) {
+            return self.burst(io);
+        }
         let (bytes, request) = if io.calm { self.calm(io) } else { self.any(awaits, io) };
         self.script.push_back(bytes);
         self.awaited.push_back(request);
@@ -325,15 +359,19 @@ impl Http {
                 500 | 507 => Fate::Unsure,
                 _ => Fate::Refused,
             };
-            io.model.end_write(write, fate);
+            io.model.end_write_after(write, fate, &mut self.acknowledged);
             if good && let Some(etag) = &request.replaces {
                 io.model.replaced(write, etag.trim_matches('"'));
             }
+        }
+        if good {
+            judge_version(&request, response, content, io);
         }
         if good && request.must_fail {
             io.model.wrong(format!("http: {request:?} was answered {}", response.head));
         }
         let Some(read) = request.read else { return };
+        let after = self.acknowledged.of(&request.key);
         match (&request.verb, response.status) {
             (Verb::List, 200) if request.is_index => match index_as_lines(content) {
                 Some(lines) => judge_page(read, "", None, None, false, lines.as_bytes(), io),
@@ -346,20 +384,20 @@ impl Http {
                 let more = response.field("Link").is_some();
                 judge_page(read, "", None, request.limit, more, as_lines(content).as_bytes(), io);
             }
-            (Verb::Get, 200) => drop(io.model.end_read(read, &request.key, Shown::Bytes(content))),
+            (Verb::Get, 200) => drop(io.model.end_read_after(read, after, &request.key, Shown::Bytes(content))),
             (Verb::Get, 206) => {
                 let range = response.field("Content-Range").and_then(|range| range.strip_prefix("bytes "));
                 let parts = range.and_then(|range| range.split_once('/')).unwrap_or_default();
                 let start = parts.0.split('-').next().and_then(|n| n.parse().ok()).unwrap_or(u64::MAX);
                 let shown = Shown::Part(start, content, parts.1.parse().unwrap_or(u64::MAX));
-                io.model.end_read(read, &request.key, shown);
+                io.model.end_read_after(read, after, &request.key, shown);
             }
             (Verb::Head, 200) => {
                 let len = response.field("Content-Length").and_then(|len| len.parse().ok()).unwrap_or(u64::MAX);
-                io.model.end_read(read, &request.key, Shown::Len(len));
+                io.model.end_read_after(read, after, &request.key, Shown::Len(len));
             }
             (Verb::Get | Verb::Head | Verb::Delete, 404) => {
-                io.model.end_read(read, &request.key, Shown::Absent);
+                io.model.end_read_after(read, after, &request.key, Shown::Absent);
             }
             _ => {}
         }
@@ -389,6 +427,7 @@ impl Client for Http {
         if io.calm && self.reached >= CALM_GOALS {
             return Plan::Done;
         }
+        self.acknowledged = Acknowledged::NONE;
         let count = if io.calm { 1 } else { io.rng.range(1..=4) };
         for _ in 0..count {
             self.request(io, false);

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use sha2::{Digest as _, Sha256};
 
 use crate::clients::{Client, Ended, Io, Plan};
-use crate::model::{Fate, Shown};
+use crate::model::{Acknowledged, Fate, Shown};
 use request::{Request, Verb};
 
 #[derive(Debug)]
@@ -18,6 +18,7 @@ pub struct Line {
     script: VecDeque<Vec<u8>>,
     /// Said, or about to be; replies come in this order.
     awaited: VecDeque<Request>,
+    acknowledged: Acknowledged,
     body: Option<Body>,
     /// Versions it has heard of.
     etags: BTreeMap<String, String>,
@@ -62,6 +63,7 @@ impl Line {
             number,
             script: VecDeque::new(),
             awaited: VecDeque::new(),
+            acknowledged: Acknowledged::NONE,
             body: None,
             etags: BTreeMap::new(),
             renames: 0,
@@ -72,11 +74,14 @@ impl Line {
     fn request(&mut self, io: &mut Io<'_>) {
         let requests = if io.calm {
             vec![request::calm(self.reached, self.number, io)]
+        } else if io.rng.chance(200) {
+            request::burst(io)
         } else {
             request::any(self.number, &mut self.renames, &self.etags, io)
         };
         for (bytes, request) in requests {
-            self.script.push_back(bytes);
+            // What is sent together is with the first.
+            self.script.extend((!bytes.is_empty()).then_some(bytes));
             self.awaited.push_back(request);
         }
     }
@@ -103,15 +108,23 @@ impl Line {
             Some(_) => Fate::Refused,
         };
         for write in &request.writes {
-            io.model.end_write(*write, fate);
+            io.model.end_write_after(*write, fate, &mut self.acknowledged);
         }
         if good && let (Some(etag), Some(write)) = (&request.replaces, request.writes.first()) {
             io.model.replaced(*write, etag);
+        }
+        if let (true, Some(etag)) = (good, reply.option("etag")) {
+            match (&request.verb, request.writes.first()) {
+                (Verb::Put, Some(write)) => io.model.stored_as(*write, etag),
+                (Verb::Get, _) if reply.option("range").is_none() => io.model.read_as(etag, body),
+                _ => {}
+            }
         }
         if good && request.must_fail {
             io.model.wrong(format!("line: {request:?} was answered {}", reply.line));
         }
         let Some(read) = request.read else { return };
+        let after = self.acknowledged.of(&request.key);
         match &request.verb {
             Verb::List { dir, after, limit } if good => {
                 let more = reply.option("more").is_some();
@@ -126,19 +139,19 @@ impl Line {
                     }
                     None => Shown::Bytes(body),
                 };
-                io.model.end_read(read, &request.key, shown);
+                io.model.end_read_after(read, after, &request.key, shown);
             }
             Verb::Stat if good => {
                 if let Some(size) = reply.option("size").and_then(|size| size.parse().ok()) {
-                    io.model.end_read(read, &request.key, Shown::Len(size));
+                    io.model.end_read_after(read, after, &request.key, Shown::Len(size));
                 }
             }
             Verb::Get | Verb::Stat if reply.code() == Some("404") => {
-                io.model.end_read(read, &request.key, Shown::Absent);
+                io.model.end_read_after(read, after, &request.key, Shown::Absent);
             }
             // Deleting what is not there, and what is there for `if=absent`.
             Verb::Delete if reply.code() == Some("404") => {
-                io.model.end_read(read, &request.key, Shown::Absent);
+                io.model.end_read_after(read, after, &request.key, Shown::Absent);
             }
             _ => {}
         }
@@ -171,7 +184,7 @@ impl Client for Line {
         if io.calm && self.reached > request::CALM_GOALS {
             return Plan::Done;
         }
-        self.body = None;
+        (self.body, self.acknowledged) = (None, Acknowledged::NONE);
         let count = if io.calm { 1 } else { io.rng.range(1..=5) };
         (0..count).for_each(|_| self.request(io));
         if io.rng.chance(500) {

@@ -14,7 +14,7 @@ use filewharf::access::{Access, ClientCertificate, Rules};
 use filewharf::command::Whole;
 use filewharf::config::{Limits, Live, LogFormat};
 use filewharf::dialect::{Kind, Listening};
-use filewharf::ids::{ConnId, GroupId, ListenerId};
+use filewharf::ids::{GroupId, ListenerId, OpId};
 use filewharf::platform::{Completion, Counters, Event, Health, Op, Readable, Signal, Source};
 use filewharf::reactor::{Ended, ListenerSetup, Reactor, Setup};
 
@@ -182,7 +182,7 @@ impl World for Still {
         while self.disk.run(job, &mut self.rng, &self.faults, &self.shape) {}
     }
 
-    fn cached(&mut self, conn: ConnId, op: &Op) -> Option<Completion> {
+    fn cached(&mut self, id: OpId, op: &Op) -> Option<Completion> {
         if self.mode.deferred {
             return None;
         }
@@ -193,7 +193,7 @@ impl World for Still {
         let Op::Open { key } = op else { return None };
         let ino = *self.cached.get(key.as_str())?;
         let source = if self.mode.held { Source::Held } else { Source::Direct };
-        Some(Completion { conn, result: Ok(self.disk.opened(ino, false, source)), chunk: None })
+        Some(Completion { id, result: Ok(self.disk.opened(ino, false, source)), chunk: None })
     }
 
     fn refuses_shed(&mut self) -> bool {

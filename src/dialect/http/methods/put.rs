@@ -176,4 +176,8 @@ impl Handler for Upload {
             _ => Ok(Finish::default()),
         }
     }
+
+    fn may_defer(&self) -> bool {
+        true
+    }
 }

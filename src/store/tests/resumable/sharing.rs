@@ -71,7 +71,7 @@ fn a_request_waits_until_the_store_that_is_attached_has_left_the_upload_for_it()
     again(&mut other, 10);
     let done = other.next();
     let Ok(Outcome::UploadOpened { upload, .. }) = done.result else { panic!("{done:?}") };
-    assert_eq!((done.conn, upload.offset, mark.exists()), (CONN, 300, false));
+    assert_eq!((done.id, upload.offset, mark.exists()), (CONN, 300, false));
     assert_eq!(other.store.queued().in_flight, 0);
 }
 

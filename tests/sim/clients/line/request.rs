@@ -203,6 +203,24 @@ fn replace_tree(number: usize, renames: &mut u32, io: &mut Io<'_>) -> [(Vec<u8>,
     [stored, (format!("RENAME replace=1 parents=1 /{dir}\t/d\n").into_bytes(), request)]
 }
 
+/// Small uploads that are sent together, mostly of few names, and perhaps a look at one of them.
+pub fn burst(io: &mut Io<'_>) -> Vec<(Vec<u8>, Request)> {
+    let names = [SHARED[0], SHARED[1], DEEP[0]];
+    let mut requests: Vec<_> = (0..io.rng.range(2..=12))
+        .map(|_| {
+            let (key, value) = (*io.rng.pick(&names), content(io.rng, io.content_max));
+            put(key, value, io.rng.chance(150).then_some("absent"), io)
+        })
+        .collect();
+    if io.rng.chance(500) {
+        let key = *io.rng.pick(&names);
+        requests.push(get(key, io));
+    }
+    let together = requests.iter_mut().flat_map(|(bytes, _)| std::mem::take(bytes)).collect();
+    requests[0].0 = together;
+    requests
+}
+
 /// Any request at all.
 pub fn any(
     number: usize,

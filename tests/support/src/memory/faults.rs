@@ -132,7 +132,9 @@ impl Shape {
     }
 
     pub fn draw(rng: &mut Rng) -> Self {
-        let chunk_bytes = *rng.pick(&[16, 64, 256, 1024, 4096]);
+        let chunk_bytes = *rng.pick(&[16, 64, 256, 4096, 65_536, 65_536]);
+        // Where clients have limits, one request of a connection is done after the other.
+        let is_limited = rng.chance(500);
         let turn_bytes_min = *rng.pick(&[1, 64, 4096]);
         let seconds = |rng: &mut Rng, from, to| Duration::from_secs(rng.range(from..=to));
         let limits = Limits::default().with(|l| {
@@ -155,10 +157,10 @@ impl Shape {
             l.fixed.turn_bytes_min = turn_bytes_min;
             l.fixed.turn_bytes_client = *rng.pick(&[1, 64, 4096]);
             l.fixed.client_groups_max = *rng.pick(&[1, 2, 100]);
-            l.live.client_uploads_max = *rng.pick(&[0, 0, 1, 5]);
-            l.live.client_requests_per_s = *rng.pick(&[0, 0, 10, 100]);
-            l.live.client_upload_bytes_per_s = *rng.pick(&[0, 0, 2000, 1 << 20]);
-            l.live.client_download_bytes_per_s = *rng.pick(&[0, 0, 2000, 1 << 20]);
+            l.live.client_uploads_max = if is_limited { *rng.pick(&[0, 0, 1, 5]) } else { 0 };
+            l.live.client_requests_per_s = if is_limited { *rng.pick(&[0, 0, 10, 100]) } else { 0 };
+            l.live.client_upload_bytes_per_s = if is_limited { *rng.pick(&[0, 0, 2000, 1 << 20]) } else { 0 };
+            l.live.client_download_bytes_per_s = if is_limited { *rng.pick(&[0, 0, 2000, 1 << 20]) } else { 0 };
             l.fixed.turn_bytes_max = turn_bytes_min.max(*rng.pick(&[16, 200, 8192]));
             l.fixed.turn_calls = *rng.pick(&[1, 2, 3, 16]);
             l.fixed.accepts_per_turn = *rng.pick(&[1, 2, 64]);

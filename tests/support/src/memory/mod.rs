@@ -21,7 +21,7 @@ pub mod trace;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use filewharf::ids::ConnId;
+use filewharf::ids::OpId;
 use filewharf::platform::{Completion, Event, Op, Rules};
 
 use disk::Disk;
@@ -67,7 +67,7 @@ pub trait World {
     fn submitted(&mut self, job: u64);
 
     /// What a cache knows about the file that is to be opened.
-    fn cached(&mut self, _: ConnId, _: &Op) -> Option<Completion> {
+    fn cached(&mut self, _: OpId, _: &Op) -> Option<Completion> {
         None
     }
 

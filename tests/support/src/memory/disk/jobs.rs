@@ -9,7 +9,7 @@ use filewharf::buffer::Chunk;
 use filewharf::command::{Put, Whole};
 use filewharf::dav_locks::{DavLock, LockToken};
 use filewharf::error::{Failure, StoreError};
-use filewharf::ids::{ConnId, FileId, GroupId};
+use filewharf::ids::{FileId, GroupId, OpId};
 use filewharf::object::{Durability, Key, Placed, Precondition, Stored};
 use filewharf::platform::{Completion, Health, Op, Outcome, ReadNow};
 use filewharf::upload::UploadId;
@@ -80,7 +80,7 @@ pub enum Damage {
 /// One operation under way.
 #[derive(Debug)]
 pub struct Job {
-    conn: ConnId,
+    id: OpId,
     work: Work,
     chunk: Option<Chunk>,
 }
@@ -293,7 +293,7 @@ impl Disk {
     }
 
     /// The server asks: files it gives up are gone from here on.
-    pub fn begin(&mut self, conn: ConnId, op: Op) -> Job {
+    pub fn begin(&mut self, id: OpId, op: Op) -> Job {
         let (work, chunk) = match op {
             Op::Abort { file } if matches!(self.files.get(&file), Some(Open::Copied(_))) => {
                 (Work::AbortCopy(self.take_copy(file)), None)
@@ -348,7 +348,7 @@ impl Disk {
             Op::Store { put, chunk } => (Work::Plain(Op::Store { put, chunk: Chunk::new(0) }), Some(chunk)),
             op => (Work::Plain(op), None),
         };
-        Job { conn, work, chunk }
+        Job { id, work, chunk }
     }
 
     fn staged(&self, file: FileId) -> &Staged {
@@ -387,7 +387,7 @@ impl Disk {
 
     /// One step.
     pub fn step(&mut self, job: Job, rng: &mut Rng, faults: &Faults, shape: &Shape) -> Stepped {
-        let Job { conn, work, mut chunk } = job;
+        let Job { id, work, mut chunk } = job;
         if let Work::Write { ino, .. } = &work
             && let Some(writes) = self.writing.get_mut(ino)
         {
@@ -405,9 +405,9 @@ impl Disk {
             work => self.plain(work, chunk.as_mut(), durable, rng, faults),
         };
         match result {
-            Ok(Next::Again(work)) => Stepped::Again(Job { conn, work, chunk }),
-            Ok(Next::Done(outcome)) => Stepped::Done(Completion { conn, result: Ok(outcome), chunk }),
-            Err(error) => Stepped::Done(Completion { conn, result: Err(error), chunk }),
+            Ok(Next::Again(work)) => Stepped::Again(Job { id, work, chunk }),
+            Ok(Next::Done(outcome)) => Stepped::Done(Completion { id, result: Ok(outcome), chunk }),
+            Err(error) => Stepped::Done(Completion { id, result: Err(error), chunk }),
         }
     }
 

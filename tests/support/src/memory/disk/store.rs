@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use filewharf::dav_locks::{DavLock, LockToken};
 use filewharf::error::StoreError;
-use filewharf::ids::{ConnId, FileId, GroupId};
+use filewharf::ids::{FileId, GroupId, OpId};
 use filewharf::platform::{Completion, Health, Op, Queued, ReadNow, Store};
 
 use super::jobs::{Job, Stepped};
@@ -28,17 +28,17 @@ impl<W: World> Store for MemStore<W> {
         Queued { in_flight: self.world.borrow_mut().parts().disk.done.len() as u64, ..Queued::default() }
     }
 
-    fn try_now(&mut self, conn: ConnId, op: Op) -> Result<Completion, Op> {
+    fn try_now(&mut self, id: OpId, op: Op) -> Result<Completion, Op> {
         let mut world = self.world.borrow_mut();
-        if let Some(cached) = world.cached(conn, &op) {
+        if let Some(cached) = world.cached(id, &op) {
             return Ok(cached);
         }
         if !world.serves_now(&op) {
             return Err(op);
         }
         let Parts { disk, rng, faults, shape, trace, now_us, .. } = world.parts();
-        let mut job = disk.begin(conn, op);
-        trace.note(now_us, "now", &[conn.to_token() as u64, job.code()]);
+        let mut job = disk.begin(id, op);
+        trace.note(now_us, "now", &[id.conn.to_token() as u64, job.code()]);
         loop {
             match disk.step(job, rng, faults, shape) {
                 Stepped::Again(next) => job = next,
@@ -47,12 +47,12 @@ impl<W: World> Store for MemStore<W> {
         }
     }
 
-    fn submit(&mut self, conn: ConnId, client: Option<GroupId>, op: Op) {
+    fn submit(&mut self, id: OpId, client: Option<GroupId>, op: Op) {
         let mut world = self.world.borrow_mut();
         let Parts { disk, trace, now_us, .. } = world.parts();
         disk.queued_of = client;
-        let job: Job = disk.begin(conn, op);
-        trace.note(now_us, "submit", &[conn.to_token() as u64, job.code()]);
+        let job: Job = disk.begin(id, op);
+        trace.note(now_us, "submit", &[id.conn.to_token() as u64, job.code()]);
         let number = disk.park(job);
         world.submitted(number);
     }

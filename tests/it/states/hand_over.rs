@@ -42,6 +42,26 @@ fn what_was_accepted_is_served_in_full_and_then_the_server_ends() {
 }
 
 #[test]
+fn uploads_that_are_stored_together_are_all_answered_before_the_connection_ends() {
+    for mode in modes() {
+        let mut rig = rig(mode);
+        let peer = rig.connect();
+        rig.send(&peer, b"PUT 3 /x\nab");
+        rig.signal(Signal::HandOver);
+        rig.send(&peer, b"cPUT 3 /y\nabcPUT 3 /z\nabc");
+        rig.pass(limits().live.linger_timeout);
+        rig.pass(limits().live.linger_timeout);
+        let said = said(&peer);
+        let stored = ["x", "y", "z"].map(|name| rig.file(name).is_some());
+        assert_eq!(said.matches("stored=durable\n").count(), stored.iter().filter(|stored| **stored).count(), "{said}");
+        assert!(stored[0] && said.starts_with("OK 0 ") && said.ends_with('\n'), "{mode:?}: {said}");
+        assert!(peer.is_closed(), "{mode:?}: stays");
+        assert_clean(&mut rig);
+        assert!(rig.has_ended(), "{mode:?}: the server continues");
+    }
+}
+
+#[test]
 fn http_clients_learn_from_the_next_response_that_the_connection_ends() {
     let listening = Listening::new(Kind::Http, &[], 0).expect("no options");
     let mut rig = Rig::speaking(listening, Mode::PLAIN, short_limits(), Access::default());

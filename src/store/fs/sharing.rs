@@ -3,7 +3,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Mutex, RwLock, RwLockReadGuard};
 
 use rustix::fs::fstat;
 
@@ -32,6 +32,7 @@ impl Sharing {
     }
 
     /// An older generation runs, and has passed on these locks.
+    #[cfg(all(feature = "handover", target_os = "linux"))]
     pub(crate) fn inherit(self, locks: Vec<OwnedFd>) -> Self {
         Self { overlaps: AtomicBool::new(true), inherited: Mutex::new(locks), ..self }
     }
@@ -62,12 +63,14 @@ impl Sharing {
     }
 
     /// Another generation may change the directory once this has returned: waits for the changes that exclude none.
+    #[cfg(any(test, all(feature = "handover", target_os = "linux")))]
     pub(crate) fn begin(&self) {
         self.overlaps.store(true, Ordering::SeqCst);
-        drop(self.alone.write().unwrap_or_else(PoisonError::into_inner));
+        drop(self.alone.write().unwrap_or_else(std::sync::PoisonError::into_inner));
     }
 
     /// No other generation runs any more.
+    #[cfg(any(test, all(feature = "handover", target_os = "linux")))]
     pub(crate) fn end(&self) {
         self.overlaps.store(false, Ordering::SeqCst);
     }

@@ -4,7 +4,6 @@
 //! lock is held. Nothing outside `.filewharf` is ever touched here, and neither is a directory that
 //! another process has locked.
 
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -55,7 +54,8 @@ impl StageDirs {
     }
 
     /// The lock on the root, for another process to hold as well.
-    pub(crate) fn lock(&self) -> io::Result<Option<OwnedFd>> {
+    #[cfg(all(feature = "handover", target_os = "linux"))]
+    pub(crate) fn lock(&self) -> std::io::Result<Option<OwnedFd>> {
         self.root_lock.duplicate()
     }
 

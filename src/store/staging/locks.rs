@@ -4,7 +4,6 @@
 //! Each file is opened afresh for each lock: flock(2) belongs to the open file, so threads of one process
 //! exclude each other as well.
 
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, Weak};
 
@@ -54,7 +53,8 @@ impl RootLock {
         Ok(root_lock)
     }
 
-    pub(crate) fn duplicate(&self) -> io::Result<Option<OwnedFd>> {
+    #[cfg(all(feature = "handover", target_os = "linux"))]
+    pub(crate) fn duplicate(&self) -> std::io::Result<Option<OwnedFd>> {
         lock(&self.held).as_ref().map(OwnedFd::try_clone).transpose()
     }
 

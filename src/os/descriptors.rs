@@ -18,7 +18,7 @@ const TEXT_MAX: usize = 64 * 1024;
 const END: &[u8] = b"\n\n";
 
 /// A message that has come.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Message {
     /// Without the empty line at its end.
     pub text: String,

@@ -24,11 +24,9 @@ impl Common {
         match action {
             Action::More | Action::Proceed => Step::enter(AwaitHeader::Idle),
             Action::Run(command) => self.start(command, cx),
-            // The next request is for another process.
-            Action::Next if self.is_over(cx) => Step::Obey(Action::Close(CloseReason::Finished)),
             Action::Next => {
                 self.report(Ok(()), cx);
-                Step::enter(AwaitHeader::Idle)
+                self.await_next(cx)
             }
             Action::Store(put, content) => self.start_store(put, content, cx),
             Action::Pause(delay) => Pausing::enter(None, delay, cx),
@@ -70,7 +68,7 @@ impl Common {
         is_handing_over && self.dialect.kind().traits().half_closes_after_request
     }
 
-    /// What follows a request that is answered and reported.
+    /// What follows a request that is answered and reported: perhaps the next one is for another process.
     pub(super) fn await_next(&self, cx: &Cx<'_>) -> Step {
         if self.is_over(cx) { Step::Obey(Action::Close(CloseReason::Finished)) } else { Step::enter(AwaitHeader::Idle) }
     }

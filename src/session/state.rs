@@ -71,7 +71,7 @@ states! {
     ReceivingBody(Box<Receiving>),
     /// The body is complete; waiting for the last writes. Nothing is read.
     FinishingWrites(FinishingWrites),
-    /// Every byte is at the store; waiting for sync and rename. Behind a small upload the next request is read, and another
+    /// Every byte is at the store; waiting for sync and rename. After a small upload the next request is read, and another
     /// small one begins.
     Committing(Committing),
     /// A part of an upload that can be resumed is made safe. Nothing is read.

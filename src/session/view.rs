@@ -35,7 +35,7 @@ pub struct Peer<'a> {
 /// For which client something is done.
 #[derive(Clone, Copy, Debug)]
 pub struct Owner<'a> {
-    /// The client group in whose turns it is done.
+    /// The client group that it takes a turn of.
     pub group: GroupId,
     /// The name that the caller has proved; empty if none.
     pub user: &'a str,

@@ -1,5 +1,5 @@
 //! Whether other servers may change the directory now: those that are set to share it, or, during a hand-over, another
-//! generation of this server. Knows neither who they are nor how to reach them.
+//! generation of this server. Knows neither their number nor how to reach them.
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -14,7 +14,7 @@
 //! The platform itself is `support::memory`.
 //!
 //! `SIM_SEED=N cargo test --test sim replay` shows one seed; `SIM_SEEDS=N` (and `SIM_FROM=M`) runs
-//! this many. For many seeds: `cargo test --profile sim --test sim -- --nocapture`.
+//! this many. For many seeds: `cargo test --profile checked --test sim -- --nocapture`.
 #![allow(clippy::disallowed_methods, reason = "tests stand outside: they have clocks")]
 
 mod clients;
@@ -29,7 +29,7 @@ use std::time::Instant;
 use support::memory::{faults, net, rng, trace};
 
 /// Seeds that every `cargo test` runs.
-const SEEDS: u64 = 256;
+const SEEDS: u64 = 128;
 /// A seed that takes longer is named.
 const SLOW_S: u64 = 3;
 

@@ -61,8 +61,10 @@ pub fn sha256(bytes: &[u8]) -> String {
 /// Are these the same? Unlike `assert_eq!`, does not print megabytes.
 #[track_caller]
 pub fn assert_same(got: &[u8], wanted: &[u8], what: &str) {
-    let differs = got.iter().zip(wanted).position(|(a, b)| a != b);
-    assert!(got == wanted, "{what}: got {} bytes, wanted {}, first difference at {differs:?}", got.len(), wanted.len());
+    if got != wanted {
+        let differs = got.iter().zip(wanted).position(|(a, b)| a != b);
+        panic!("{what}: got {} bytes, wanted {}, first difference at {differs:?}", got.len(), wanted.len());
+    }
 }
 
 /// One connection.

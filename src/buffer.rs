@@ -151,6 +151,9 @@ pub struct Outbox {
 impl Outbox {
     /// Memory of a text that has left which is kept for the next, in bytes.
     pub const KEPT_BYTES: usize = 1024;
+    /// A longer text gives the memory of what has left back before all of it has: a peer that reads slowly keeps no more
+    /// than twice what waits for it.
+    const SENT_BYTES_KEPT: usize = 8 * 1024;
     /// One in which nothing is waiting.
     pub const EMPTY: Self = Self { text: Vec::new(), at: 0, chunks: VecDeque::new() };
 
@@ -214,6 +217,9 @@ impl Outbox {
             self.text.clear();
             self.text.shrink_to(Self::KEPT_BYTES);
             self.at = 0;
+        } else if self.text.capacity() > Self::SENT_BYTES_KEPT && self.text_len() <= self.text.capacity() / 2 {
+            self.text.drain(..std::mem::take(&mut self.at));
+            self.text.shrink_to_fit();
         }
         while n > 0 {
             let chunk = self.chunks.front_mut().expect("a send reports no more bytes than were queued");
@@ -275,6 +281,22 @@ mod tests {
             assert_eq!(got, whole, "step {step}");
             assert_eq!(home.len(), 3);
         }
+    }
+
+    #[test]
+    fn a_long_text_gives_its_memory_back_as_it_leaves() {
+        let whole: Vec<u8> = (0..100_000_u32).map(|n| n.to_le_bytes()[1]).collect();
+        let (mut outbox, mut got) = (Outbox::default(), Vec::new());
+        outbox.text().extend_from_slice(&whole);
+        while outbox.text_len() > 0 {
+            let mut slices = [&[][..]; SLICES_MAX];
+            outbox.slices(&mut slices);
+            got.extend_from_slice(&slices[0][..slices[0].len().min(999)]);
+            outbox.sent(slices[0].len().min(999), &mut Vec::new());
+            let most = Outbox::SENT_BYTES_KEPT.max(2 * outbox.text_len());
+            assert!(outbox.text_capacity() <= most, "{} for {}", outbox.text_capacity(), outbox.text_len());
+        }
+        assert_eq!(got, whole);
     }
 
     #[test]

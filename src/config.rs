@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use crate::object::Durability;
 
-pub use limits::{Fixed, LIMITS, Limit, Limits, Live};
+pub use limits::{Fixed, LIMITS, Limit, Limits, Live, SHORT_REPLY_BYTES};
 pub use networks::{NetworkError, Networks};
 
 /// What a server shows the clients of its listeners with TLS, in PEM files.

@@ -62,6 +62,8 @@ macro_rules! limits {
 }
 
 const KIB: usize = 1 << 10;
+/// Longest reply that takes no transfer slot, in bytes.
+pub const SHORT_REPLY_BYTES: usize = 8 * KIB;
 const MIB: usize = 1 << 20;
 
 limits! {

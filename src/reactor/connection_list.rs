@@ -1,5 +1,4 @@
-//! What an operator is shown of the connections: those that do something first, and not more than fit into a reply that
-//! takes no slot.
+//! What an operator is shown of the connections: those that do something first, and not all of a crowd.
 
 use std::fmt::Write as _;
 
@@ -9,10 +8,12 @@ use crate::reactor::connections::Connection;
 use crate::reactor::parts::Reactor;
 use crate::session::state::Name;
 use crate::session::{Event, Peer};
-use crate::wire::{json, metrics};
+use crate::wire::json;
 
-/// Longest text: an entry is shorter than the rest of the longest reply.
-const LEN_MAX: usize = metrics::LEN_MAX - 4096;
+/// Longest text, in bytes.
+pub const CONNECTION_LIST_BYTES: usize = 40 * 1024;
+/// An entry is shorter than the rest.
+const LEN_MAX: usize = CONNECTION_LIST_BYTES - 4096;
 /// Most connections that are shown.
 const SHOWN_MAX: usize = 256;
 

@@ -61,6 +61,7 @@ mod timers;
 mod turn;
 mod upload_locks;
 
+pub use connection_list::CONNECTION_LIST_BYTES;
 pub use connections::OPERATOR_CONNECTIONS;
 pub use listeners::ListenerSetup;
 pub use parts::{Ended, Reactor, Setup};

@@ -6,14 +6,13 @@ use std::mem::size_of;
 
 use crate::access::Rules;
 use crate::access::file::{FILE_LEN_MAX, QUOTAS_MAX, RULES_BYTES_MAX};
-use crate::config::Fixed;
+use crate::config::{Fixed, SHORT_REPLY_BYTES};
 use crate::dav_locks::LOCKS_BYTES_MAX;
 use crate::dialect::http;
 use crate::os::net::tls::{KEY_WORKER_SESSIONS_MAX, SESSION_BYTES_MAX};
-use crate::reactor::{OPERATOR_CONNECTIONS, Reactor};
+use crate::reactor::{CONNECTION_LIST_BYTES, OPERATOR_CONNECTIONS, Reactor};
 use crate::server::platform::OsPlatform;
 use crate::session::{RequestDataPool, Session};
-use crate::wire::metrics;
 
 /// Entries of the tables by client address, for each connection.
 const ADDRESS_BYTES: usize = 128;
@@ -48,10 +47,9 @@ impl Ceiling {
     /// The arithmetic. `gathers`: a dialect holds whole messages.
     pub fn of(limits: &Fixed, gathers: bool) -> Self {
         let message = if gathers { limits.message_bytes_max } else { 0 };
-        // Replies may overshoot their bound by the one that crossed it, and the longest that takes
-        // no slot are the metrics; a timer entry may be left behind for each of the few deadlines a
-        // connection has.
-        let replies = [limits.reply_bytes_max, limits.reply_bytes_max.max(metrics::LEN_MAX)];
+        // Replies may overshoot their bound by the one that crossed it; a timer entry may be left behind for each of the
+        // few deadlines a connection has.
+        let replies = [limits.reply_bytes_max, limits.reply_bytes_max.max(SHORT_REPLY_BYTES)];
         let slot = limits.chunk_bytes.saturating_mul(limits.chunks_per_slot);
         let entry = Reactor::<OsPlatform>::entry_bytes()
             + Reactor::<OsPlatform>::pacing_bytes()
@@ -71,6 +69,7 @@ impl Ceiling {
             slots: limits.slots,
             shared: sum([
                 connection.saturating_mul(limits.turned_away_max.saturating_add(OPERATOR_CONNECTIONS)),
+                OPERATOR_CONNECTIONS * CONNECTION_LIST_BYTES,
                 Reactor::<OsPlatform>::guesses_bytes(limits),
                 Reactor::<OsPlatform>::groups_bytes(limits),
                 limits.read_buffer_bytes,

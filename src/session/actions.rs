@@ -18,6 +18,10 @@ use crate::session::step::Step;
 
 impl Common {
     pub(super) fn obey(&mut self, action: Action, cx: &mut Cx<'_>) -> Step {
+        if !self.may_hold_reply(cx) {
+            self.report_failure(Failure::Busy, "no slot is free for a long reply", cx);
+            return Step::End(CloseReason::Refused, true);
+        }
         if self.owes() {
             return Step::enter(Committing::Before(Box::new(action)));
         }

@@ -34,6 +34,7 @@
 //! other command    AwaitHeader ─▶ Executing ─▶ AwaitHeader
 //! copy             AwaitHeader ─▶ Copying ─▶ AwaitHeader
 //! long reply       Executing ─▶ SendingPart ─▶ Executing
+//! metrics          AwaitHeader ─▶ SendingPart ─▶ AwaitHeader
 //! archive          Executing ─▶ SendingPart ─▶ Opening ─▶ SendingBody ─▶ SendingPart ─▶ Executing
 //! new password     AwaitHeader ─▶ Verifying ─▶ AwaitHeader
 //! no free slot     AwaitHeader ─▶ AwaitSlot ─▶ Opening

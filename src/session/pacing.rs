@@ -187,7 +187,9 @@ impl Common {
     /// limit, the next one is not read for a while.
     pub(super) fn count_answered(&mut self, action: Action, cx: &mut Cx<'_>) -> Action {
         let is_command = matches!(action, Action::Run(_) | Action::Store(..));
-        if is_command || matches!(action, Action::More | Action::Proceed | Action::Speak | Action::Verify(_)) {
+        let is_unanswered =
+            matches!(action, Action::More | Action::Proceed | Action::Part | Action::Speak | Action::Verify(_));
+        if is_command || is_unanswered {
             return action;
         }
         // A connection that is turned away has made no request yet.

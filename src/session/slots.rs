@@ -4,11 +4,12 @@ use std::time::Instant;
 
 use crate::admission::Slot;
 use crate::command::Command;
-use crate::config::Limits;
+use crate::config::{Limits, SHORT_REPLY_BYTES};
 use crate::groups::{Flow, Groups};
 use crate::ids::ConnId;
 use crate::platform::Permit;
 use crate::session::Session;
+use crate::session::arrival::PeerRole;
 use crate::session::behavior::{Behavior, in_state};
 use crate::session::common::Common;
 use crate::session::cx::{Cx, DiskPace};
@@ -168,6 +169,19 @@ impl Common {
         matches!(self.data.slot, Slot::Held { credits, .. } if credits == limits.fixed.chunks_per_slot)
             && !self.has_ops()
             && self.data.outbox.len() <= limits.fixed.reply_bytes_max
+    }
+
+    /// False if a reply is longer than every connection may hold, and no slot is free for it.
+    pub(super) fn may_hold_reply(&mut self, cx: &mut Cx<'_>) -> bool {
+        let short = SHORT_REPLY_BYTES.saturating_add(cx.limits.fixed.reply_bytes_max);
+        if self.data.outbox.text_capacity() <= short || self.peer_role == PeerRole::Operator {
+            return true;
+        }
+        if self.data.slot.is_none() {
+            let client = self.client_group(cx.groups, cx.now);
+            self.data.slot = cx.slots.try_take(client, cx.groups, cx.counters);
+        }
+        self.holds_slot()
     }
 
     /// True if a request has a slot now: a free one, or that of the request before it.

@@ -373,6 +373,7 @@ impl Name {
                 Copying,
                 ReceivingBody,
                 Committing,
+                SendingPart,
                 Pausing,
                 Discarding,
                 SendingReply,
@@ -408,8 +409,8 @@ impl Name {
                 Done,
             ],
             Copying => &[AwaitHeader, Pausing, SendingReply, Done],
-            // What is done next may be what any request begins with.
-            Committing => &[
+            // What is done next may be what any request begins with, or what a dialect asks for with an answer.
+            Committing | Executing | Pausing => &[
                 AwaitHeader,
                 Verifying,
                 AwaitSlot,
@@ -425,22 +426,7 @@ impl Name {
                 SendingReply,
                 Done,
             ],
-            // A dialect may ask for the next thing as soon as it has the answer to this one.
-            Executing | Pausing => &[
-                AwaitHeader,
-                AwaitSlot,
-                Opening,
-                Executing,
-                ReceivingBody,
-                Committing,
-                SendingBody,
-                SendingPart,
-                Pausing,
-                Discarding,
-                SendingReply,
-                Done,
-            ],
-            SendingPart => &[AwaitHeader, AwaitSlot, Opening, Executing, SendingPart, SendingReply, Done],
+            SendingPart => &[AwaitHeader, AwaitSlot, Opening, Executing, SendingPart, Pausing, SendingReply, Done],
             ReceivingBody => {
                 &[AwaitHeader, AwaitSlot, FinishingWrites, Committing, Saving, Pausing, Discarding, SendingReply, Done]
             }

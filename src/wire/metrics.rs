@@ -11,23 +11,41 @@ use crate::counters::{Counters, Health, Histogram};
 
 /// The media type.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
-/// Longest text, in bytes: every number at its largest, every failure seen.
-pub const LEN_MAX: usize = 40 * 1024;
+/// Pieces of the text, which may be written at different moments: only the counts of requests are in more than one, those
+/// of a kind in each.
+pub const PIECES: usize = Counters::REQUESTS.len() + 3;
+/// Longest piece, in bytes: every number at its largest, every failure seen.
+pub const PIECE_LEN_MAX: usize = 5 * 1024;
 
-/// Appends all of `counters` to `out`.
-pub fn write(counters: &Counters, out: &mut Vec<u8>) {
-    let mut text = Text(String::with_capacity(8 * 1024));
-    text.server(counters);
-    text.connections(counters);
-    text.requests(counters);
-    text.store(counters);
-    text.turns(counters);
-    out.extend_from_slice(text.0.as_bytes());
+/// Appends one piece of what `counters` say to `out`.
+pub fn write(counters: &Counters, piece: usize, out: &mut String) {
+    let mut text = Text(out);
+    match piece.checked_sub(1).map(|kind| counters.answered_by_kind().nth(kind)) {
+        None => {
+            text.server(counters);
+            text.connections(counters);
+        }
+        Some(Some((kind, count))) => {
+            if piece == 1 {
+                text.begin("requests_total", "Requests, by kind and outcome.");
+            }
+            text.sample("requests_total", &[("kind", kind), ("outcome", "ok")], count);
+            text.failed(counters, kind);
+        }
+        Some(None) if piece + 1 < PIECES => {
+            text.failed(counters, Counters::UNKNOWN);
+            text.transfers(counters);
+        }
+        Some(None) => {
+            text.store(counters);
+            text.turns(counters);
+        }
+    }
 }
 
-struct Text(String);
+struct Text<'a>(&'a mut String);
 
-impl Text {
+impl Text<'_> {
     fn server(&mut self, c: &Counters) {
         self.one("start_time_seconds", "When the server started, since 1970.", c.started_s);
         self.one("uptime_seconds", "Time since the start.", Seconds(Duration::from_millis(c.uptime_ms)));
@@ -56,13 +74,7 @@ impl Text {
         }
     }
 
-    fn requests(&mut self, c: &Counters) {
-        self.begin("requests_total", "Requests, by kind and outcome.");
-        for (kind, count) in c.answered_by_kind() {
-            self.sample("requests_total", &[("kind", kind), ("outcome", "ok")], count);
-            self.failed(c, kind);
-        }
-        self.failed(c, Counters::UNKNOWN);
+    fn transfers(&mut self, c: &Counters) {
         self.one("received_bytes_total", "Bytes of file content received.", c.bytes_in);
         self.one("sent_bytes_total", "Bytes of file content sent.", c.bytes_out);
         let help = "From the last byte of an upload to its acknowledgement.";

@@ -51,7 +51,7 @@ fn pass(
     }
     #[cfg(feature = "admin")]
     if policy.is_admin {
-        return Ok(monitoring::admin(head, policy, response, context)?);
+        return Ok(monitoring::admin(head, policy, handler, response, context)?);
     }
     permit(head, policy, response, context)?;
     if let Some(action) = handler.respond(head, response, context)? {

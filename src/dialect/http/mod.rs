@@ -61,6 +61,7 @@ use methods::archive::{self, Archive, places::Archives};
 use methods::dav::{self, body::Body, condition};
 use methods::get::Get;
 pub use methods::listing::REPLY_BYTES_MIN;
+use monitoring::Metrics;
 use policy::Policy;
 use response::ResponseMeta;
 pub use response::TURNED_AWAY;
@@ -236,6 +237,7 @@ impl Http {
         #[cfg(feature = "webdav")]
         let answer = answer.or_else(|| condition::unmet(head, &self.listener.policy, context).map(Err));
         let exchange = match (answer, content) {
+            _ if Metrics::concern(head, &self.listener.policy) => Exchange::new(response, Metrics::default()),
             (Some(answer), _) => Exchange::new(response, Unserved::new(head, answer)),
             #[cfg(feature = "archives")]
             (_, Content::Form(form)) => {

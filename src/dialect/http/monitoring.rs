@@ -2,12 +2,13 @@
 //! file can be stored under that prefix, and nothing here waits for a disk.
 
 use crate::access::{Rights, denied};
+use crate::config::SHORT_REPLY_BYTES;
 use crate::counters::Health;
-#[cfg(feature = "admin")]
+use crate::dialect::http::handler::Handler;
 use crate::dialect::http::policy::Policy;
-use crate::dialect::http::response::ResponseMeta;
 #[cfg(feature = "admin")]
 use crate::dialect::http::response::{Field, field};
+use crate::dialect::http::response::{Refusal, ResponseMeta};
 use crate::dialect::protocol::{Action, Context, Phase};
 use crate::error::Failure;
 use crate::object::Key;
@@ -41,7 +42,8 @@ fn state(phase: Phase, context: &Context<'_>) -> (u16, &'static str) {
 pub(super) fn admin(
     head: &Head<'_>,
     policy: &Policy,
-    response: &ResponseMeta,
+    handler: &mut dyn Handler,
+    response: &mut ResponseMeta,
     context: &mut Context<'_>,
 ) -> Result<Action, Failure> {
     let no_store: [Field<'_>; 1] = [("Cache-Control", &"no-store")];
@@ -59,7 +61,7 @@ pub(super) fn admin(
         return Err(Failure::WrongHost);
     }
     match head.path {
-        "/metrics" => Ok(write_metrics(response, context)),
+        "/metrics" => Ok(handler.sent(None, response, context)),
         "/connections" => {
             let Some(text) = context.connections.take() else {
                 context.wants_connections = true;
@@ -74,29 +76,65 @@ pub(super) fn admin(
     }
 }
 
-/// The counters for Prometheus, if the head asks for them. With an access file, callers that may read the whole
-/// directory may read them.
-pub(super) fn metrics(
-    head: &Head<'_>,
-    response: &ResponseMeta,
-    context: &mut Context<'_>,
-) -> Result<Option<Action>, Failure> {
-    if !is_read_of("/.filewharf/metrics", head) {
-        return Ok(None);
-    }
-    if context.access.rules().is_some() && !context.rights(&Key::root()).has(Rights::READ) {
-        return Err(denied(&context.caller));
-    }
-    Ok(Some(write_metrics(response, context)))
+/// The counters for Prometheus, in parts that take no slot.
+#[derive(Debug, Default)]
+pub(super) struct Metrics {
+    /// The piece that is sent next.
+    next: usize,
 }
 
-fn write_metrics(response: &ResponseMeta, context: &mut Context<'_>) -> Action {
-    let mut text = Vec::new();
-    metrics::write(context.counters, &mut text);
-    response.head(200, context);
-    context.out.extend_from_slice(b"Cache-Control: no-store\r\n");
-    response.content(metrics::CONTENT_TYPE, &text, context);
-    response.next_action()
+/// A part is sent once it has this length.
+const PART_BYTES: usize = 2 * 1024;
+const _: () = assert!(PART_BYTES + metrics::PIECE_LEN_MAX <= SHORT_REPLY_BYTES - 1024, "a head comes before it");
+
+impl Metrics {
+    pub(super) fn concern(head: &Head<'_>, policy: &Policy) -> bool {
+        is_read_of(if policy.is_admin { "/metrics" } else { "/.filewharf/metrics" }, head)
+    }
+}
+
+impl Handler for Metrics {
+    /// With an access file, callers that may read the whole directory may read them.
+    fn respond(
+        &mut self,
+        _head: &Head<'_>,
+        response: &mut ResponseMeta,
+        context: &mut Context<'_>,
+    ) -> Result<Option<Action>, Failure> {
+        if context.access.rules().is_some() && !context.rights(&Key::root()).has(Rights::READ) {
+            return Err(denied(&context.caller));
+        }
+        Ok(Some(self.sent(None, response, context)))
+    }
+
+    fn command(
+        &mut self,
+        _head: &Head<'_>,
+        _response: &mut ResponseMeta,
+        _context: &mut Context<'_>,
+    ) -> Result<Action, Refusal<'static>> {
+        Err(Failure::Internal.into())
+    }
+
+    fn sent(&mut self, _digest: Option<[u8; 32]>, response: &mut ResponseMeta, context: &mut Context<'_>) -> Action {
+        if self.next == 0 {
+            response.set_length_unknown();
+            response.head(200, context);
+            context.out.extend_from_slice(b"Cache-Control: no-store\r\n");
+            response.begin_parts(metrics::CONTENT_TYPE, context);
+            if response.head_only {
+                return response.next_action();
+            }
+        }
+        let mut text = String::new();
+        while text.len() < PART_BYTES && self.next < metrics::PIECES {
+            metrics::write(context.counters, self.next, &mut text);
+            self.next += 1;
+        }
+        let is_last = self.next == metrics::PIECES;
+        response.part(text.as_bytes(), is_last, context);
+        if is_last { response.next_action() } else { Action::Part }
+    }
 }
 
 fn is_read_of(path: &str, head: &Head<'_>) -> bool {

@@ -21,7 +21,12 @@ impl Behavior for SendingPart {
         }
         match self.next {
             Some(command) => Step::NeedSlot(SlotRequest::Command(*command)),
-            None => Step::Obey(common.with_protocol(cx, |protocol, context| protocol.sent(None, context))),
+            None => {
+                let action = common.with_protocol(cx, |protocol, context| protocol.sent(None, context));
+                // A request for the store is counted already.
+                let is_answered = common.data.request.is_none();
+                Step::Obey(if is_answered { common.count_answered(action, cx) } else { action })
+            }
         }
     }
 

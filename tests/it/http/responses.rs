@@ -69,7 +69,6 @@ fn every_response_has_a_date_and_exactly_one_length_or_none_by_its_status() {
         (format!("{GET}If-Match: \"x\"\r\n\r\n"), 412),
         ("GET /none HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), 404),
         ("GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), 200),
-        ("GET /.filewharf/metrics HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), 200),
         ("OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), 204),
         ("PUT /g HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n".to_owned(), 201),
         ("PUT /g HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n".to_owned(), 204),
@@ -152,11 +151,12 @@ fn metrics_are_the_text_of_prometheus() {
     let metrics = Response::new(&heard(&mut rig, "GET /.filewharf/metrics HTTP/1.1\r\nHost: x\r\n\r\n"));
     assert_eq!(metrics.field("Content-Type"), Some("text/plain; version=0.0.4; charset=utf-8"));
     assert_eq!(metrics.field("Cache-Control"), Some("no-store"));
-    assert!(
-        metrics.body.lines().all(|line| line.starts_with("# ") || line.starts_with("filewharf_")),
-        "{}",
-        metrics.body
-    );
+    assert_eq!(metrics.field("Transfer-Encoding"), Some("chunked"));
+    let old = Response::new(&heard(&mut rig, "GET /.filewharf/metrics HTTP/1.0\r\n\r\n"));
+    assert_eq!((old.field("Connection"), old.field("Transfer-Encoding")), (Some("close"), None));
+    assert!(old.body.lines().all(|line| line.starts_with("# ") || line.starts_with("filewharf_")), "{}", old.body);
+    let head = "HEAD /.filewharf/metrics HTTP/1.1\r\nHost: x\r\n\r\nGET /.filewharf/health HTTP/1.1\r\nHost: x\r\n\r\n";
+    assert!(Response::new(&heard(&mut rig, head)).body.starts_with("HTTP/1.1 200 OK"));
 }
 
 // covers: expectations

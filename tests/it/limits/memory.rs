@@ -2,9 +2,9 @@
 
 use super::{MOST, limits, rig};
 use filewharf::Server;
-use filewharf::access::Access;
+use filewharf::access::{Access, file};
 use filewharf::buffer::Outbox;
-use filewharf::config::Limits;
+use filewharf::config::{Limits, SHORT_REPLY_BYTES};
 use filewharf::dialect::{Kind, Listening};
 use filewharf::ids::FileId;
 use filewharf::os::net::TcpConnection;
@@ -14,6 +14,7 @@ use filewharf::server::Ceiling;
 use filewharf::server::platform::OsPlatform;
 use filewharf::session::Session;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 use support::rig::{Mode, Peer, Rig};
 
@@ -117,6 +118,55 @@ fn the_memory_that_is_promised_counts_what_is_spoken() {
     let tls = tls.expect("a server").ceiling();
     assert!(tls.connection > line.connection + 64 * 1024 && tls.shared > line.shared, "records");
     assert!(pickle.slot >= 2 * Limits::default().fixed.message_bytes_max && pickle.slot > line.slot, "whole messages");
+}
+
+/// A server with one slot and clients that have small receive buffers, where anybody may upload to `/drop/` and see
+/// nothing there.
+fn slow_readers() -> Rig {
+    let rules = "key k base64:AAAAAAAAAAAAAAAAAAAAAA==\nallow @ c /drop\nallow @ rl /";
+    let access = Access::with_rules(Arc::new(file::parse(rules).expect("rules")), false);
+    let listening = Listening::new(Kind::Http, &[], 0).expect("no options");
+    Rig::speaking(listening, Mode { window: 1000, ..Mode::PLAIN }, one_slot(), access)
+}
+
+fn one_slot() -> Limits {
+    Limits::default().with(|l| l.fixed.slots = 1)
+}
+
+#[test]
+fn a_scrape_that_is_read_slowly_holds_a_part_and_no_slot() {
+    let mut rig = slow_readers();
+    let peer = rig.connect();
+    rig.send_unread(&peer, b"GET /.filewharf/metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+    let mut parts = 0;
+    while rig.content_bytes(&one_slot()) > 0 {
+        assert_eq!(rig.counters().slots_used, 0);
+        let bytes = rig.content_bytes(&one_slot());
+        assert!(bytes <= SHORT_REPLY_BYTES, "{bytes}");
+        parts += 1;
+        rig.read(&peer, 1000);
+    }
+    assert!(parts > 4 && peer.heard().ends_with(b"\n\r\n0\r\n\r\n"), "{parts}");
+}
+
+#[test]
+fn a_long_reply_that_the_store_is_not_asked_for_needs_a_slot() {
+    let mut rig = slow_readers();
+    let (first, second) = (rig.connect(), rig.connect());
+    let page = b"GET /drop/ HTTP/1.1\r\nHost: x\r\nAccept: text/html\r\n\r\n";
+    rig.send_unread(&first, page);
+    assert_eq!(rig.counters().slots_used, 1);
+    rig.send_unread(&second, page);
+    assert!(second.is_gone() && second.heard().is_empty(), "it would be on nobody's account");
+    let mut bytes = rig.content_bytes(&one_slot());
+    while bytes > 0 {
+        let is_short = bytes <= SHORT_REPLY_BYTES + one_slot().fixed.reply_bytes_max;
+        assert!(is_short || rig.counters().slots_used == 1, "{bytes} bytes without a slot");
+        rig.read(&first, 1000);
+        bytes = rig.content_bytes(&one_slot());
+    }
+    assert_eq!(rig.counters().slots_used, 0);
+    assert!(first.heard().ends_with(b"</html>\n"));
 }
 
 #[test]

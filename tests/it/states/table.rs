@@ -8,19 +8,19 @@ use filewharf::session::state::Name;
 const TABLE: &str = "\
 ProxyHeader -> Handshake AwaitHeader Done
 Handshake -> AwaitHeader Done
-AwaitHeader -> Verifying AwaitSlot Opening Executing Copying ReceivingBody Committing Pausing Discarding SendingReply Done
+AwaitHeader -> Verifying AwaitSlot Opening Executing Copying ReceivingBody Committing SendingPart Pausing Discarding SendingReply Done
 Verifying -> AwaitHeader Done
 AwaitSlot -> AwaitHeader Opening Copying Executing ReceivingBody Saving Committing SendingBody SendingPart Pausing Discarding SendingReply Done
 Opening -> AwaitHeader AwaitSlot Executing ReceivingBody Saving SendingBody SendingPart Pausing Discarding SendingReply Done
-Executing -> AwaitHeader AwaitSlot Opening Executing ReceivingBody Committing SendingBody SendingPart Pausing Discarding SendingReply Done
+Executing -> AwaitHeader Verifying AwaitSlot Opening Executing Copying ReceivingBody Committing SendingBody SendingPart Pausing Discarding SendingReply Done
 Copying -> AwaitHeader Pausing SendingReply Done
 ReceivingBody -> AwaitHeader AwaitSlot FinishingWrites Committing Saving Pausing Discarding SendingReply Done
 FinishingWrites -> AwaitHeader Saving Committing Pausing SendingReply Done
 Committing -> AwaitHeader Verifying AwaitSlot Opening Executing Copying ReceivingBody Committing SendingBody SendingPart Pausing Discarding SendingReply Done
 Saving -> AwaitHeader Executing Pausing Discarding SendingReply Done
 SendingBody -> AwaitHeader AwaitSlot SendingBody SendingPart Pausing SendingReply Done
-SendingPart -> AwaitHeader AwaitSlot Opening Executing SendingPart SendingReply Done
-Pausing -> AwaitHeader AwaitSlot Opening Executing ReceivingBody Committing SendingBody SendingPart Pausing Discarding SendingReply Done
+SendingPart -> AwaitHeader AwaitSlot Opening Executing SendingPart Pausing SendingReply Done
+Pausing -> AwaitHeader Verifying AwaitSlot Opening Executing Copying ReceivingBody Committing SendingBody SendingPart Pausing Discarding SendingReply Done
 Discarding -> AwaitHeader SendingReply Done
 SendingReply -> Lingering Done
 Lingering -> Done

@@ -4,9 +4,9 @@ use crate::access::Rights;
 use crate::command::{Answer, Command};
 use crate::dialect::http::file::{File, INDEX};
 use crate::dialect::http::handler::Handler;
+use crate::dialect::http::login;
 use crate::dialect::http::methods::listing::List;
 use crate::dialect::http::response::{Refusal, ResponseMeta};
-use crate::dialect::http::{login, monitoring};
 use crate::dialect::protocol::{Action, Context};
 use crate::error::{CloseReason, Failure};
 use crate::object::ExpectedKind;
@@ -32,10 +32,7 @@ impl Handler for Get {
         response: &mut ResponseMeta,
         context: &mut Context<'_>,
     ) -> Result<Option<Action>, Failure> {
-        match monitoring::metrics(head, response, context)? {
-            None => login::respond(head, response, context),
-            responded => Ok(responded),
-        }
+        login::respond(head, response, context)
     }
 
     fn command(

@@ -374,13 +374,13 @@ const PROCESS: &[Flag<Args>] = &[
         }),
         "Pin the congestion control of every connection, for benchmarks",
     ),
-    #[cfg(all(feature = "handover", target_os = "linux"))]
+    #[cfg(feature = "handover")]
     Flag::new(
         "control",
         Path("PATH", |args, path| args.builder.control_socket = Some(path)),
         "Let the next process of this server take over by this Unix socket, which only this user can use",
     ),
-    #[cfg(all(feature = "handover", target_os = "linux"))]
+    #[cfg(feature = "handover")]
     Flag::new(
         "takeover",
         Path("PATH", |args, path| args.builder.taken_over = Some(path)),

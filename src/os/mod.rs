@@ -3,7 +3,7 @@
 //! It imports the ports and the words below them, never a session or the reactor, so everything
 //! above runs unchanged in a simulator.
 
-#[cfg(all(feature = "handover", target_os = "linux"))]
+#[cfg(target_os = "linux")]
 pub mod descriptors;
 pub mod event_queue;
 #[cfg(feature = "serve")]

@@ -26,7 +26,6 @@ mod handles;
 mod mutex;
 mod namespace;
 mod open;
-#[cfg(all(feature = "handover", target_os = "linux"))]
 mod overlap;
 mod pool;
 mod quota;
@@ -78,10 +77,9 @@ const COMMIT_NOW_MAX: u64 = 16 * 1024 * 1024;
 const COMMIT_NOW_MAX_AFAR: u64 = 1024 * 1024;
 
 pub use self::fs::mounts::MOUNTS_BYTES;
-pub(crate) use self::fs::sharing::Sharing;
+pub use self::fs::sharing::Sharing;
 pub use self::fs::walk::WALK_BYTES;
-#[cfg(all(feature = "handover", target_os = "linux"))]
-pub(crate) use self::overlap::Overlap;
+pub use self::overlap::Overlap;
 pub use self::pool::copies::TREES_MAX as TREES_COPIED_MAX;
 pub use self::pool::mounted::{MOUNT_DESCRIPTORS, MOUNTS_WRITTEN_MAX};
 pub use self::quota::ledger::HOLDING_BYTES as QUOTA_HOLDING_BYTES;
@@ -134,8 +132,7 @@ impl DiskStore {
     }
 
     /// For another generation of the server.
-    #[cfg(all(feature = "handover", target_os = "linux"))]
-    pub(crate) fn overlap(&self) -> Overlap {
+    pub fn overlap(&self) -> Overlap {
         Overlap::of(&self.pool)
     }
 

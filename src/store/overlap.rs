@@ -9,7 +9,7 @@ use crate::store::staging::dirs::StageDirs;
 
 /// A store that another generation may share from now on. Does not keep it open.
 #[derive(Clone, Debug)]
-pub(crate) struct Overlap(Weak<Pool>);
+pub struct Overlap(Weak<Pool>);
 
 impl Overlap {
     pub(crate) fn of(pool: &Arc<Pool>) -> Self {
@@ -17,18 +17,18 @@ impl Overlap {
     }
 
     /// False once the store is closed.
-    pub(crate) fn is_open(&self) -> bool {
+    pub fn is_open(&self) -> bool {
         self.0.strong_count() > 0
     }
 
     /// True if any server that is set to it may share the root.
-    pub(crate) fn is_with_all(&self) -> bool {
+    pub fn is_with_all(&self) -> bool {
         self.0.upgrade().is_some_and(|pool| pool.fs.sharing.is_always())
     }
 
     /// From now on each change excludes other generations; waits for those that do not. Returns the locks on the root and
     /// on what is mounted in it, for the other one to hold as well.
-    pub(crate) fn begin(&self) -> io::Result<Vec<OwnedFd>> {
+    pub fn begin(&self) -> io::Result<Vec<OwnedFd>> {
         let Some(pool) = self.0.upgrade() else { return Ok(Vec::new()) };
         pool.fs.sharing.begin();
         let mounted = pool.mounted.all();
@@ -37,7 +37,7 @@ impl Overlap {
     }
 
     /// No other generation runs.
-    pub(crate) fn end(&self) {
+    pub fn end(&self) {
         if let Some(pool) = self.0.upgrade() {
             pool.fs.sharing.end();
         }

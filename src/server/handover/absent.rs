@@ -14,8 +14,14 @@ use crate::store::Sharing;
 pub(super) struct HandOver;
 
 impl HandOver {
-    pub(super) const fn begin(_from: Option<&Path>, _control: Option<&Path>) -> Result<Self, ServerError> {
-        Ok(Self)
+    pub(super) fn begin(from: Option<&Path>, control: Option<&Path>) -> Result<Self, ServerError> {
+        match from.or(control) {
+            None => Ok(Self),
+            Some(path) => {
+                let reason = "this build of filewharf has no hand-over (the feature \"handover\", on Linux)";
+                Err(ServerError::TakeOver { path: path.to_owned(), reason: reason.to_owned() })
+            }
+        }
     }
 
     pub(super) const fn listener_at(&mut self, _: &Address) -> Option<OwnedFd> {

@@ -12,7 +12,7 @@ use crate::store::mutex::lock;
 
 /// With whom the directory is shared, for all file systems under the root.
 #[derive(Debug)]
-pub(crate) struct Sharing {
+pub struct Sharing {
     /// The operator said so.
     always: bool,
     /// Another generation of this server runs.
@@ -32,8 +32,7 @@ impl Sharing {
     }
 
     /// An older generation runs, and has passed on these locks.
-    #[cfg(all(feature = "handover", target_os = "linux"))]
-    pub(crate) fn inherit(self, locks: Vec<OwnedFd>) -> Self {
+    pub fn inherit(self, locks: Vec<OwnedFd>) -> Self {
         Self { overlaps: AtomicBool::new(true), inherited: Mutex::new(locks), ..self }
     }
 
@@ -63,15 +62,13 @@ impl Sharing {
     }
 
     /// Another generation may change the directory once this has returned: waits for the changes that exclude none.
-    #[cfg(any(test, all(feature = "handover", target_os = "linux")))]
-    pub(crate) fn begin(&self) {
+    pub fn begin(&self) {
         self.overlaps.store(true, Ordering::SeqCst);
         drop(self.alone.write().unwrap_or_else(std::sync::PoisonError::into_inner));
     }
 
     /// No other generation runs any more.
-    #[cfg(any(test, all(feature = "handover", target_os = "linux")))]
-    pub(crate) fn end(&self) {
+    pub fn end(&self) {
         self.overlaps.store(false, Ordering::SeqCst);
     }
 

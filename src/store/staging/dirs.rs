@@ -54,7 +54,6 @@ impl StageDirs {
     }
 
     /// The lock on the root, for another process to hold as well.
-    #[cfg(all(feature = "handover", target_os = "linux"))]
     pub(crate) fn lock(&self) -> std::io::Result<Option<OwnedFd>> {
         self.root_lock.duplicate()
     }

@@ -53,7 +53,6 @@ impl RootLock {
         Ok(root_lock)
     }
 
-    #[cfg(all(feature = "handover", target_os = "linux"))]
     pub(crate) fn duplicate(&self) -> std::io::Result<Option<OwnedFd>> {
         lock(&self.held).as_ref().map(OwnedFd::try_clone).transpose()
     }

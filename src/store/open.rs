@@ -22,7 +22,7 @@ use crate::object::Durability;
 use crate::os::process::clock;
 use crate::os::sandbox::{Allowed, SandboxError};
 use crate::store::cache::FileCache;
-use crate::store::fs::errno::{SiteErrno, TARGET};
+use crate::store::fs::errno::SiteErrno;
 use crate::store::fs::linux;
 use crate::store::fs::root::{Dir, FileSystem, is_mount_point};
 use crate::store::fs::sharing::Sharing;
@@ -41,7 +41,7 @@ use crate::store::pool::workers::{WorkQueue, WorkQueues, spawn};
 use crate::store::quota::count::{Count, Step};
 use crate::store::quota::ledger::Quotas;
 use crate::store::resumable::expiry::Pass;
-use crate::store::staging::dirs::{StageDirs, Sweep};
+use crate::store::staging::dirs::StageDirs;
 use crate::store::staging::locks::ROOT_LOCK;
 use crate::store::take_overs::TakeOvers;
 use crate::store::volume::Volume;
@@ -194,7 +194,10 @@ impl DiskStore {
         self.start_workers(config, limits).map_err(OpenError::Worker)?;
         self.set_quotas(&config.quotas);
         // Before the first count: it waits for what is removed.
-        self.start_sweep();
+        if self.pool.volume.stage_dirs().is_some() {
+            self.pool.volume.names.put_back();
+            self.pool.sweep();
+        }
         self.start_pass();
         self.start_count();
         Ok(())
@@ -266,16 +269,6 @@ impl DiskStore {
                 Step::GoesOn(count) => Some(count),
                 Step::Ended => Count::begin(&self.pool.volume.names.quotas),
             };
-        }
-    }
-
-    fn start_sweep(&self) {
-        let volume = &self.pool.volume;
-        let Some(dirs) = volume.stage_dirs() else { return };
-        volume.names.put_back();
-        match Sweep::beside(&dirs.current(), &volume.names.quotas) {
-            Ok(sweep) => self.pool.queues.push(WorkQueue::Sync, Job::Sweep(sweep, None)),
-            Err((site, cause)) => log::warn!(target: TARGET, "leftovers are not swept: {site}: {cause}"),
         }
     }
 }

@@ -17,6 +17,8 @@ pub struct Sharing {
     always: bool,
     /// Another generation of this server runs.
     overlaps: AtomicBool,
+    /// One has ended, and may have left something behind.
+    has_ended: AtomicBool,
     /// A newer one serves new connections.
     is_superseded: AtomicBool,
     /// Held for reading by each change that excludes no other server.
@@ -27,8 +29,8 @@ pub struct Sharing {
 
 impl Sharing {
     pub(crate) fn new(always: bool) -> Self {
-        let (overlaps, is_superseded) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { always, overlaps, is_superseded, alone: RwLock::default(), inherited: Mutex::default() }
+        let [overlaps, has_ended, is_superseded] = [(); 3].map(|()| AtomicBool::new(false));
+        Self { always, overlaps, has_ended, is_superseded, alone: RwLock::default(), inherited: Mutex::default() }
     }
 
     /// An older generation runs, and has passed on these locks.
@@ -70,6 +72,12 @@ impl Sharing {
     /// No other generation runs any more.
     pub fn end(&self) {
         self.overlaps.store(false, Ordering::SeqCst);
+        self.has_ended.store(true, Ordering::Relaxed);
+    }
+
+    /// True once after each [`Self::end`].
+    pub(crate) fn take_ended(&self) -> bool {
+        self.has_ended.swap(false, Ordering::Relaxed)
     }
 
     /// Says whether a newer generation does from now on what one alone must do: expire uploads, for one.

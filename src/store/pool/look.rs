@@ -41,6 +41,9 @@ impl Pool {
         }
         if self.volume.stage_dirs().is_some() {
             self.fs.look_elsewhere();
+            if self.fs.sharing.take_ended() {
+                self.sweep();
+            }
             self.look_for_wanted(&self.volume);
         }
     }
@@ -80,6 +83,15 @@ impl Pool {
         }
     }
 
+    /// Has what dead processes have left in the reserved directory removed.
+    pub(crate) fn sweep(&self) {
+        let Some(dirs) = self.volume.stage_dirs() else { return };
+        match Sweep::beside(&dirs.current(), &self.volume.names.quotas) {
+            Ok(sweep) => self.queues.push(WorkQueue::Sync, Job::Sweep(sweep, None)),
+            Err((site, cause)) => log::warn!(target: TARGET, "leftovers are not swept: {site}: {cause}"),
+        }
+    }
+
     fn settle_in_successor(&self) -> Result<(), Unfit> {
         let root = self.fs.open_successor()?;
         let volume = &self.volume;
@@ -88,9 +100,7 @@ impl Pool {
             volume.resumable.forget_any_folder();
             // Those that are in the new one, if any, expire.
             volume.resumable.is_used.store(true, Ordering::Relaxed);
-            if let Ok(sweep) = Sweep::beside(&dirs.current(), &volume.names.quotas) {
-                self.queues.push(WorkQueue::Sync, Job::Sweep(sweep, None));
-            }
+            self.sweep();
         }
         self.fs.set_root(root);
         volume.names.put_back();

@@ -1,6 +1,7 @@
 //! What concerns the process as a whole: its limit on descriptors, the time it was started.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::io::{self, ErrorKind};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -10,6 +11,19 @@ use crate::os::sys;
 #[allow(clippy::disallowed_methods, reason = "this is where time comes from")]
 pub fn clock() -> Instant {
     Instant::now()
+}
+
+/// Tries until then while what is asked for is in use.
+#[allow(clippy::disallowed_methods, reason = "before the server runs")]
+pub fn retry_in_use<T>(until: Option<Instant>, mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match attempt() {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && until.is_some_and(|until| clock() < until) => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            result => return result,
+        }
+    }
 }
 
 /// Seconds since 1970, for names that must not repeat after a restart.
@@ -98,7 +112,7 @@ fn ignores(signal: u32) -> bool {
 
 /// Bytes that cannot be guessed.
 #[cfg(target_os = "linux")]
-pub fn random<const N: usize>() -> std::io::Result<[u8; N]> {
+pub fn random<const N: usize>() -> io::Result<[u8; N]> {
     use rustix::rand::{GetRandomFlags, getrandom};
     let mut bytes = [0; N];
     let mut done = 0;
@@ -110,7 +124,7 @@ pub fn random<const N: usize>() -> std::io::Result<[u8; N]> {
 
 /// Bytes that cannot be guessed.
 #[cfg(not(target_os = "linux"))]
-pub fn random<const N: usize>() -> std::io::Result<[u8; N]> {
+pub fn random<const N: usize>() -> io::Result<[u8; N]> {
     use std::io::Read as _;
     let mut bytes = [0; N];
     std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;

@@ -26,6 +26,7 @@ mod tls;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::access::Access;
 use crate::config::{Limits, LogFormat, StoreConfig, TlsFiles};
@@ -369,9 +370,10 @@ impl Builder {
     fn bind_all(&self, listens: &[Listen], handover: &mut HandOver) -> Result<Vec<(Listener, Address)>, ServerError> {
         let mut opened =
             Opened::take(self.handles_signals).map_err(ServerError::system("a listener of systemd cannot be used"))?;
-        let bound = listens
-            .iter()
-            .map(|listen| self.bind(listen, |address| opened.at(address).or_else(|| handover.listener_at(address))));
+        let until = handover.ending_until();
+        let bound = listens.iter().map(|listen| {
+            self.bind(listen, until, |address| opened.at(address).or_else(|| handover.listener_at(address)))
+        });
         let bound = bound.collect::<Result<Vec<_>, _>>()?;
         match opened.unused() {
             Some(address) => Err(ServerError::Activated(address)),
@@ -379,23 +381,27 @@ impl Builder {
         }
     }
 
-    /// Listens there. `open` has the listener at an address that is open already.
+    /// Listens there. `open` has the listener at an address that is open already; until `until`, one that is in use is
+    /// tried again.
     fn bind(
         &self,
         listen: &Listen,
+        until: Option<Instant>,
         open: impl FnOnce(&Address) -> Option<OwnedFd>,
     ) -> Result<(Listener, Address), ServerError> {
         let Listen { address, kind, .. } = listen;
         let fail = |source| ServerError::Listen { address: address.clone(), kind: *kind, source };
         let mut address = net::resolve(address).map_err(fail)?;
         let limits = &self.limits.fixed;
-        let listener = match (open(&address), &address) {
-            (Some(listener), _) => net::adopt(listener, &address, limits),
-            (None, Address::Unix(path)) => net::listen_unix(path, &listen.socket_file).map(Listener::Unix),
-            (None, Address::Ip(address)) => {
-                net::listen(*address, listen.shares_port, limits, self.congestion.as_deref()).map(Listener::Tcp)
-            }
-        };
+        let opened = open(&address).map(|listener| net::adopt(listener, &address, limits));
+        let listener = opened.unwrap_or_else(|| {
+            process::retry_in_use(until, || match &address {
+                Address::Unix(path) => net::listen_unix(path, &listen.socket_file).map(Listener::Unix),
+                Address::Ip(address) => {
+                    net::listen(*address, listen.shares_port, limits, self.congestion.as_deref()).map(Listener::Tcp)
+                }
+            })
+        });
         let listener = listener.map_err(fail)?;
         if let Listener::Tcp(listener) = &listener {
             if kind.traits().client_speaks_first || listen.is_tls {

@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::error::ServerError;
 use super::platform::OsPlatform;
@@ -25,6 +26,10 @@ impl HandOver {
     }
 
     pub(super) const fn listener_at(&mut self, _: &Address) -> Option<OwnedFd> {
+        None
+    }
+
+    pub(super) const fn ending_until(&self) -> Option<Instant> {
         None
     }
 

@@ -21,6 +21,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::error::{NO_THREAD, ServerError};
 use super::platform::OsPlatform;
@@ -28,10 +29,14 @@ use crate::config::SocketFile;
 use crate::os::descriptors::{Message, receive, send};
 use crate::os::event_queue::Control;
 use crate::os::net::{Address, listen_unix};
+use crate::os::process::clock;
 use crate::platform::Platform as _;
 use crate::store::Sharing;
 use keeper::Keeper;
 use words::{ANSWER_MAX, FILES, GENERATIONS_MAX, HELLO, Holding, Passed, READY, REFUSED, YOURS};
+
+/// How long a process that was killed may take to end.
+const END_MAX: Duration = Duration::from_secs(2);
 
 /// What building a server has to do with a hand-over.
 #[derive(Debug)]
@@ -39,6 +44,9 @@ pub(super) struct HandOver {
     taken: Option<TakeOver>,
     /// Where the next process asks.
     socket: Option<UnixListener>,
+    /// Set where nothing is taken over: the process that was to be may have been killed just now, and closes what it had
+    /// open one after the other.
+    ending_until: Option<Instant>,
 }
 
 impl HandOver {
@@ -46,7 +54,8 @@ impl HandOver {
     /// same. To be called before the sandbox: it forbids new sockets.
     pub(super) fn begin(from: Option<&Path>, control: Option<&Path>) -> Result<Self, ServerError> {
         let mut taken = from.map(TakeOver::begin).transpose()?.flatten();
-        let Some(path) = control.or(from) else { return Ok(Self { taken: None, socket: None }) };
+        let ending_until = from.filter(|_| taken.is_none()).map(|_| clock() + END_MAX);
+        let Some(path) = control.or(from) else { return Ok(Self { taken, socket: None, ending_until }) };
         let inherited = taken.as_mut().and_then(|taken| taken.control_at(path));
         let socket = match inherited {
             Some(socket) => socket,
@@ -56,12 +65,17 @@ impl HandOver {
                 OwnedFd::from(listen_unix(path, &file).map_err(fail)?).into()
             }
         };
-        Ok(Self { taken, socket: Some(socket) })
+        Ok(Self { taken, socket: Some(socket), ending_until })
     }
 
     /// The listener of the other process at this address, once.
     pub(super) fn listener_at(&mut self, address: &Address) -> Option<OwnedFd> {
         self.taken.as_mut()?.listener_at(&address.to_string())
+    }
+
+    /// Until when an address that is in use may be free at any moment.
+    pub(super) const fn ending_until(&self) -> Option<Instant> {
+        self.ending_until
     }
 
     /// With whom a store is shared that is `shared` with others or not.

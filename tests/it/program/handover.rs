@@ -123,6 +123,10 @@ fn where_the_next_process_is_killed_the_present_one_accepts_again() {
         next.kill();
         assert_eq!(accepted(first.address()).get("/x"), b"by the next one");
     }
+    let staging = site.root().join(".filewharf/staging");
+    wait_until("what they have left is removed", || {
+        std::fs::read_dir(&staging).expect("the first process has its own there").count() == 1
+    });
     busy.send("67890");
     assert!(busy.line().starts_with("OK 0 etag="));
     busy.expect("PING", "OK 0");
@@ -171,6 +175,26 @@ fn where_no_server_answers_at_the_control_socket_the_process_starts_as_always() 
     let site = Site { address: second.address().to_string(), ..site };
     assert!(site.run("--control", &[]).is_err(), "another server has the socket");
     site.take_over(&[]).end();
+}
+
+#[test]
+fn an_address_of_a_server_that_is_about_to_end_is_waited_for() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let address = "127.0.0.1:0".to_owned();
+    let ending = TcpListener::bind(&address).expect("a free port");
+    let site = Site { dir, address: ending.local_addr().expect("it is bound").to_string() };
+    assert!(site.run("--takeover", &[]).is_err(), "it does not end");
+    std::fs::remove_file(site.control()).expect("it had made its own");
+    // Until the process has found that nothing answers at its control socket, that is left of a server that was killed.
+    let control = UnixListener::bind(site.control()).expect("a socket");
+    std::thread::spawn(move || {
+        let asked = control.accept();
+        drop(control);
+        drop(asked);
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        drop(ending);
+    });
+    site.run("--takeover", &[]).expect("it starts").end();
 }
 
 #[test]

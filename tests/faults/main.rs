@@ -78,4 +78,5 @@ mod script;
 mod server;
 mod sharing;
 mod soak;
+mod space;
 mod wire;

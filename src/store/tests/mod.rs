@@ -5,6 +5,7 @@ mod cache;
 #[cfg(target_os = "linux")]
 mod copies;
 mod dav_records;
+mod deferred_unlink;
 mod digests;
 mod inherited;
 mod listing;

@@ -3,6 +3,9 @@
 //!
 //! An edge is reported only when bytes or free space appear, as an edge-triggered poll would.
 
+mod peer;
+mod still;
+
 use std::cell::{RefCell, RefMut};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -17,6 +20,8 @@ use filewharf::dialect::{Kind, Listening};
 use filewharf::ids::{GroupId, ListenerId, OpId};
 use filewharf::platform::{Completion, Counters, Event, Health, Op, Readable, Signal, Source};
 use filewharf::reactor::{Ended, ListenerSetup, Reactor, Setup};
+
+use still::Still;
 
 pub use crate::memory::STARTED_S;
 pub use crate::memory::disk::Damage;
@@ -52,157 +57,6 @@ impl Mode {
             lags: n & 4 != 0,
             window: if n & 8 != 0 { 3 } else { usize::MAX },
         })
-    }
-}
-
-/// The world around the server.
-struct Still {
-    base: Instant,
-    now: Duration,
-    /// The clock on the wall stands, so that replies have the same date; but for a test of what it is for.
-    on_wall_s: u64,
-    mode: Mode,
-    net: Net,
-    disk: Disk,
-    rng: Rng,
-    faults: Faults,
-    shape: Shape,
-    trace: Trace,
-    /// The last part of the address of the next client.
-    host: u8,
-    events: Vec<Event>,
-    /// Those that were read again.
-    rules: Option<Arc<Rules>>,
-    /// Operations have ended, and the server is not informed yet.
-    holds_completions: bool,
-    /// How many clients were refused for want of descriptors.
-    shed: u32,
-    /// The loop wanted to sleep: nothing is left to do.
-    slept: bool,
-    /// For this long, if no event comes.
-    sleep: Option<Duration>,
-    /// Files that were opened, as they were then.
-    cached: BTreeMap<String, Ino>,
-    /// Bytes were received since: the real store looks again.
-    cache_is_old: bool,
-}
-
-impl Still {
-    fn new(mode: Mode) -> Self {
-        let (mut net, mut disk) = (Net::new(1, mode.window, usize::MAX), Disk::new(false));
-        net.listen();
-        net.keeps_packets = true;
-        disk.set_mtime_step(0);
-        disk.lagging = mode.lags;
-        Self {
-            base: Instant::now(),
-            now: Duration::ZERO,
-            on_wall_s: 0,
-            mode,
-            net,
-            disk,
-            rng: Rng::new(0),
-            faults: Faults { held: if mode.held { 1000 } else { 0 }, ..Faults::default() },
-            shape: Shape::plain(mode.window),
-            trace: Trace::off(),
-            host: 1,
-            events: Vec::new(),
-            rules: None,
-            holds_completions: false,
-            shed: 0,
-            slept: false,
-            sleep: None,
-            cached: BTreeMap::new(),
-            cache_is_old: false,
-        }
-    }
-
-    fn link(&mut self, peer: &Peer) -> &mut Link {
-        self.net.links.get_mut(&peer.link).expect("no client forgets its connection")
-    }
-
-    /// An event of this connection, if they are asked for.
-    fn event(&mut self, peer: &Peer, readable: Readable, writable: bool) {
-        if let Some(id) = self.link(peer).id {
-            self.events.push(Event::Stream { id, readable, writable });
-        }
-    }
-
-    /// What others did is there, whether the server has asked or not.
-    fn hear_of_others(&mut self) {
-        for (name, bytes) in std::mem::take(&mut self.net.by_others) {
-            self.disk.place(&name, &bytes, None);
-        }
-    }
-}
-
-impl World for Still {
-    fn parts(&mut self) -> Parts<'_> {
-        let Self { net, disk, rng, faults, shape, trace, on_wall_s, .. } = self;
-        Parts { net, disk, rng, faults, shape, trace, now_us: *on_wall_s * 1_000_000 }
-    }
-
-    fn now(&self) -> Instant {
-        self.base + self.now
-    }
-
-    fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) {
-        events.append(&mut self.events);
-        if !self.disk.done.is_empty() && !self.holds_completions {
-            events.push(Event::Completions);
-        }
-        self.slept = events.is_empty() && timeout != Some(Duration::ZERO);
-        self.sleep = timeout;
-    }
-
-    fn take_rules(&mut self) -> Option<Arc<Rules>> {
-        self.rules.take()
-    }
-
-    fn serves_now(&mut self, op: &Op) -> bool {
-        if self.mode.deferred {
-            return false;
-        }
-        match op {
-            Op::Commit { .. } | Op::Run(Whole::Delete { .. }) | Op::Run(Whole::Rename { .. }) | Op::Store { .. } => {
-                self.cached.clear()
-            }
-            Op::Open { key } => {
-                if let Some(Child::File(ino)) = self.disk.at(key.as_str()) {
-                    self.cached.insert(key.as_str().to_owned(), ino);
-                }
-            }
-            _ => {}
-        }
-        true
-    }
-
-    fn submitted(&mut self, job: u64) {
-        self.hear_of_others();
-        while self.disk.run(job, &mut self.rng, &self.faults, &self.shape) {}
-    }
-
-    fn cached(&mut self, id: OpId, op: &Op) -> Option<Completion> {
-        if self.mode.deferred {
-            return None;
-        }
-        self.hear_of_others();
-        if std::mem::take(&mut self.cache_is_old) {
-            self.cached.clear();
-        }
-        let Op::Open { key } = op else { return None };
-        let ino = *self.cached.get(key.as_str())?;
-        let source = if self.mode.held { Source::Held } else { Source::Direct };
-        Some(Completion { id, result: Ok(self.disk.opened(ino, false, source)), chunk: None })
-    }
-
-    fn refuses_shed(&mut self) -> bool {
-        self.shed += 1;
-        true
-    }
-
-    fn received(&mut self) {
-        self.cache_is_old = true;
     }
 }
 
@@ -571,56 +425,5 @@ impl Rig {
     /// Files the server has open, staging files among them.
     pub fn open_files(&mut self) -> usize {
         self.world().disk.open_files()
-    }
-}
-
-impl Peer {
-    fn link<T>(&self, see: impl FnOnce(&mut Link) -> T) -> T {
-        see(self.world.borrow_mut().link(self))
-    }
-
-    /// Everything the server has said.
-    pub fn heard(&self) -> Vec<u8> {
-        self.link(|link| link.probe.packets.concat())
-    }
-
-    /// The same, send by send.
-    pub fn packets(&self) -> Vec<Vec<u8>> {
-        self.link(|link| link.probe.packets.clone())
-    }
-
-    /// This much of what was sent has not been acknowledged.
-    pub fn acknowledges_all_but(&self, bytes: usize) {
-        self.link(|link| link.probe.unacknowledged = Some(bytes));
-    }
-
-    /// The client has shown the certificate with this SHA-256, which expires at this second since 1970.
-    pub fn shows_certificate(&self, sha256: [u8; 32], expires_s: u64) {
-        self.link(|link| link.probe.certificate = Some(ClientCertificate { sha256, expires_s }));
-    }
-
-    /// This many of the server's next calls are interrupted by a signal.
-    pub fn interrupts(&self, calls: u32) {
-        self.link(|link| link.probe.interruptions = calls);
-    }
-
-    /// The server has closed its half, or all of it.
-    pub fn is_closed(&self) -> bool {
-        self.link(|link| link.is_closed())
-    }
-
-    /// The server has let the connection go.
-    pub fn is_gone(&self) -> bool {
-        self.link(|link| link.is_dropped())
-    }
-
-    /// The kernel keeps back what was sent last, because more was said to follow.
-    pub fn is_held_back(&self) -> bool {
-        self.link(|link| link.probe.held_back)
-    }
-
-    /// The client sees a reset.
-    pub fn is_reset(&self) -> bool {
-        self.link(|link| link.probe.reset)
     }
 }

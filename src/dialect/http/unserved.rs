@@ -1,12 +1,14 @@
 //! Requests that are answered as soon as their head is known, without the store: redirected or refused. What they bring is
 //! discarded.
 
+use crate::access::{Rights, denied};
 use crate::dialect::http::handler::Handler;
 use crate::dialect::http::incoming::Incoming;
 use crate::dialect::http::response::{Refusal, ResponseMeta};
 use crate::dialect::protocol::{Action, Context};
 use crate::error::{CloseReason, Failure};
 use crate::wire::http::head::{Head, HeadError};
+use crate::wire::http::target;
 
 /// The address that a request is redirected to, or why it is refused.
 pub(super) type Answer = Result<String, Failure>;
@@ -27,10 +29,17 @@ impl Unserved {
 impl Handler for Unserved {
     fn command(
         &mut self,
-        _head: &Head<'_>,
+        head: &Head<'_>,
         response: &mut ResponseMeta,
         context: &mut Context<'_>,
     ) -> Result<Action, Refusal<'static>> {
+        if let (Err(Failure::PreconditionFailed), Some(_)) = (&self.answer, context.access.rules()) {
+            // Whether `If` holds is for callers that may change something there.
+            let rights = context.rights(&target::path(head.path)?.key);
+            if rights.and(Rights::CREATE | Rights::REPLACE | Rights::DELETE).is_none() {
+                return Err(denied(&context.caller).into());
+            }
+        }
         let location = self.answer.as_ref().map_err(|failure| *failure)?;
         response.text(301, &[("Location", location), ("Cache-Control", &"no-cache")], "", context);
         Ok(response.next_action())

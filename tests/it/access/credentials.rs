@@ -28,6 +28,23 @@ fn wrong_credentials_are_refused_also_where_none_are_needed() {
     assert_eq!(http(&mut rig, "", "GET /.filewharf/health", "", "").0, 200);
 }
 
+#[cfg(feature = "webdav")]
+#[test]
+fn a_condition_on_locks_is_answered_only_where_the_caller_may_change_something() {
+    let mut rig = rig(Kind::Http, "allow @ r /\nallow @ c /drop\nallow anna rwd /\n");
+    rig.place("f", b"x");
+    let unmet = "If: (<urn:uuid:00112233-4455-6677-8899-aabbccddeeff>)\r\nContent-Length: 0\r\n";
+    for (user, head, status) in [
+        ("", "DELETE /f", 401),
+        ("", "PUT /f", 401),
+        ("", "PUT /drop/f", 412),
+        ("bob", "PUT /f", 403),
+        ("anna", "DELETE /f", 412),
+    ] {
+        assert_eq!(http(&mut rig, user, head, unmet, "").0, status, "{user} {head}");
+    }
+}
+
 #[test]
 fn a_proof_holds_for_one_request_over_http_and_for_the_connection_in_line() {
     let mut rig = rig(Kind::Http, "allow anna r /\n");

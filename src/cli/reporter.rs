@@ -51,6 +51,8 @@ pub(super) fn print_line(text: &str) {
 pub(super) struct Reporter {
     bar: ProgressBar,
     quiet: bool,
+    /// True for a summary at the end: on a terminal, also on one that shows no bar.
+    has_summary: bool,
     /// `None` for commands that transfer no content.
     transfer: Option<Transfer>,
     started: Instant,
@@ -71,10 +73,11 @@ struct Counts {
 
 impl Reporter {
     pub(super) fn new(quiet: bool, transfer: Option<Transfer>) -> Self {
-        let visible = !quiet && io::stderr().is_terminal();
-        let target = if visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let is_for_people = !quiet && io::stderr().is_terminal();
+        let has_summary = is_for_people && transfer.is_some();
+        let target = if is_for_people { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(Some(0), target);
-        let reporter = Self { bar, quiet, transfer, started: Instant::now(), counts: Arc::default() };
+        let reporter = Self { bar, quiet, has_summary, transfer, started: Instant::now(), counts: Arc::default() };
         if transfer.is_some() && !reporter.bar.is_hidden() {
             reporter.style(WAIT);
             reporter.bar.enable_steady_tick(Duration::from_millis(250));
@@ -225,12 +228,11 @@ impl Reporter {
 
     /// Clears the bar and prints a summary; true if everything was done.
     pub(super) fn finish(&self) -> bool {
-        let is_visible = !self.bar.is_hidden() && self.transfer.is_some();
         let bytes = self.bar.position();
         self.bar.finish_and_clear();
         let counts = self.counts();
         let Counts { done, unchanged, failed, skipped, .. } = *counts;
-        if is_visible && done + unchanged > 0 && failed + skipped == 0 {
+        if self.has_summary && done + unchanged > 0 && failed + skipped == 0 {
             print_line(&summary(&counts, bytes, self.started.elapsed()));
         }
         if failed + skipped > 0 && done + unchanged + failed + skipped > 1 {

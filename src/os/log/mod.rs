@@ -46,10 +46,10 @@ const TRANSFERS: &str = LogFormat::TEXT_TARGET;
 /// Nothing is put in front of these lines.
 const BARE: &str = LogFormat::BARE_TARGET;
 
-/// Since the start.
-static DROPPED: AtomicU64 = AtomicU64::new(0);
 /// The most that is logged to standard error.
 static LEVEL: AtomicUsize = AtomicUsize::new(LevelFilter::Off as usize);
+/// The queue of standard error.
+static STDERR: OnceLock<Arc<Queue>> = OnceLock::new();
 /// The queue of the file for requests.
 static FILE: OnceLock<Arc<Queue>> = OnceLock::new();
 
@@ -107,7 +107,6 @@ impl Queue {
 
     fn drop_lines(&self, count: u64) {
         self.dropped.fetch_add(count, Ordering::Relaxed);
-        DROPPED.fetch_add(count, Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inside> {
@@ -261,6 +260,7 @@ pub fn install(level: LevelFilter, requests: Option<Requests>) -> io::Result<Wri
     if let Some(file) = &file {
         let _ = FILE.set(Arc::clone(file));
     }
+    let _ = STDERR.set(Arc::clone(&queue));
     let writer = Writer(file.iter().chain([&queue]).map(Arc::clone).collect());
     log::set_boxed_logger(Box::new(QueueLogger { queue, file, has_text_in_file })).map_err(io::Error::other)?;
     set_max_level(level);
@@ -310,7 +310,7 @@ impl Writer {
 
 /// Lines that were dropped since the start.
 pub fn dropped() -> u64 {
-    DROPPED.load(Ordering::Relaxed)
+    [&STDERR, &FILE].iter().filter_map(|queue| queue.get()).map(|queue| queue.dropped.load(Ordering::Relaxed)).sum()
 }
 
 /// Writes lines at once or not at all, and not as a message of the log: the thread that writes those may block for ever

@@ -141,7 +141,7 @@ impl Dir {
 
     /// The system's word for a link in the way is "not a directory" or "too many levels".
     fn explain(&self, name: &OsStr, error: io::Error) -> io::Error {
-        if self.has_type(name, FileType::Symlink) {
+        if error.kind() != io::ErrorKind::NotFound && self.has_type(name, FileType::Symlink) {
             let words = format!("{} is a symbolic link, which is not followed", self.path_of(name).display());
             return io::Error::new(error.kind(), words);
         }

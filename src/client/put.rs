@@ -113,6 +113,8 @@ impl Options {
         let condition = self.conditions(&metadata, replaced);
         let mut request = put_line(Some(source.len), &condition, Some(source.mtime_seconds()), path).into_bytes();
         let begin = request.len();
+        // With less, it is read in small pieces. The trailer has 72 bytes.
+        request.reserve(usize::try_from(metadata.len()).unwrap_or(0) + 128);
         file.by_ref().take(SMALL_LEN_MAX + 1).read_to_end(&mut request).ok()?;
         let is_whole = (request.len() - begin) as u64 == source.len && source.is_of(&file);
         let digest = Sha256::digest(&request[begin..]);

@@ -29,11 +29,16 @@ impl Download<'_> {
             Action::Send => small_get(&self.sides.remote_path(&change.path), change.size),
             _ => None,
         };
+        // The files of a directory follow each other.
+        let mut open: Option<(String, Dir)> = None;
         let mut done = |change: &Change, answer: Answer| {
             let (parent, name) = split(&change.path);
-            let Ok(dir) = self.dir.make(parent) else { return false };
-            let permits = || permits(&dir, OsStr::new(name), change);
-            let target = Target { dir: &dir, name: OsStr::new(name), part_suffix: PART_SUFFIX, permits: &permits };
+            if open.as_ref().is_none_or(|(path, _)| path != parent) {
+                open = self.dir.make(parent).ok().map(|dir| (parent.to_owned(), dir));
+            }
+            let Some((_, dir)) = &open else { return false };
+            let permits = || permits(dir, OsStr::new(name), change);
+            let target = Target { dir, name: OsStr::new(name), part_suffix: PART_SUFFIX, permits: &permits };
             let is_kept = keep_small(&target, &answer, change.executable, true);
             if is_kept {
                 run.reporter.start(&change.path, change.size).position(answer.body.len() as u64);

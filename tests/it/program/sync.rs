@@ -378,8 +378,9 @@ fn a_random_history_ends_in_equal_trees() {
 #[ignore = "needs minutes"]
 #[allow(clippy::disallowed_methods, reason = "a kill at a random moment waits for it")]
 fn a_random_history_with_kills_of_both_ends_in_equal_trees() {
-    let seeds = std::env::var("SYNC_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(10);
-    for seed in 1_000..1_000 + seeds {
+    let number = |name| std::env::var(name).ok().and_then(|number| number.parse::<u64>().ok());
+    let first = number("SYNC_SEED").unwrap_or(1_000);
+    for seed in first..first + number("SYNC_SEEDS").unwrap_or(10) {
         let (mut sides, mut random) = (Sides::new(), Random::new(seed));
         fs::create_dir_all(sides.there()).expect("a folder");
         for step in 0..6 {

@@ -34,7 +34,7 @@ impl Entry {
         !self.name.contains('/') && key::component(&self.name).is_ok()
     }
 
-    pub(super) fn from_stat(path: &str, reply: &Reply) -> Self {
+    pub(crate) fn from_stat(path: &str, reply: &Reply) -> Self {
         let number = |key| reply.key(key).and_then(decimal).unwrap_or(0);
         Self {
             name: last_component(path).to_owned(),

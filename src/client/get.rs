@@ -83,7 +83,8 @@ pub(crate) fn small_get(path: &str, len: u64) -> Option<Request> {
     if len > SMALL_LEN_MAX || key::absolute(path).is_err() {
         return None;
     }
-    Some(Request { bytes: request(path, None, None, true).into_bytes(), body: Some(len) })
+    let line = request(path, None, None, true);
+    Some(Request { body: Some(len), ..Request::new(line.into_bytes()) })
 }
 
 /// Gives the answer its name on this machine; false if that fails, or if it is not the whole file.

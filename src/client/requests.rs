@@ -15,6 +15,16 @@ pub(super) fn make_dir_line(path: &str) -> String {
     format!("MKDIR parents=1 {}\n", as_dir(path))
 }
 
+/// Moves or copies a file to a free name.
+pub(super) fn relocate_line(is_move: bool, old: &str, new: &str) -> String {
+    let verb = if is_move { "RENAME" } else { "COPY" };
+    format!("{verb} parents=1 {}{old}\t{new}\n", Replaced::Nothing)
+}
+
+pub(super) fn stat_line(path: &str, digest: bool) -> String {
+    format!("STAT {}{path}\n", if digest { "digest=1 " } else { "" })
+}
+
 pub(super) fn time_line(path: &str, mtime: i64) -> String {
     format!("TIME mtime={mtime} {path}\n")
 }
@@ -66,8 +76,7 @@ impl Client {
     /// As [`Self::stat`], with the digest of a file if the server keeps it.
     pub(crate) fn stat_with(&mut self, path: &str, digest: bool) -> Result<Entry, ClientError> {
         self.check(path)?;
-        let option = if digest { "digest=1 " } else { "" };
-        let reply = self.request(&format!("STAT {option}{path}\n"), path)?;
+        let reply = self.request(&stat_line(path, digest), path)?;
         Ok(Entry::from_stat(path, &reply))
     }
 
@@ -134,18 +143,18 @@ impl Client {
     /// Moves or copies a file to a free name. Unlike [`Self::rename`], it is tried again when the connection is lost: one
     /// that was done by an earlier try is refused then, with 404 or 412.
     pub(crate) fn move_to_free(&mut self, old: &str, new: &str) -> Result<(), ClientError> {
-        self.pair_to_free("RENAME", old, new)
+        self.pair_to_free(true, old, new)
     }
 
     /// As [`Self::move_to_free`], for a copy.
     pub(crate) fn copy_to_free(&mut self, old: &str, new: &str) -> Result<(), ClientError> {
-        self.pair_to_free("COPY", old, new)
+        self.pair_to_free(false, old, new)
     }
 
-    fn pair_to_free(&mut self, verb: &str, old: &str, new: &str) -> Result<(), ClientError> {
+    fn pair_to_free(&mut self, is_move: bool, old: &str, new: &str) -> Result<(), ClientError> {
         self.check(old)?;
         self.check(new)?;
-        let line = format!("{verb} parents=1 {}{old}\t{new}\n", Replaced::Nothing);
+        let line = relocate_line(is_move, old, new);
         self.attempt(old, &mut (), || true, |connection, _| connection.ask_patiently(&line)).map(drop)
     }
 

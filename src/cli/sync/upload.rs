@@ -1,10 +1,12 @@
 //! Changes of a directory on the server, each on the condition that what it replaces is what was listed.
 
+use std::collections::HashSet;
+
 use super::sides::{CHANGED, Sides};
 use crate::cli::worker::Worker;
 use crate::client::sync::{Action, Change};
 use crate::client::{
-    Client, ClientError, Equality, ErrorKind, Options, Progress as _, Replaced, Request, SMALL_LEN_MAX, as_dir,
+    Client, ClientError, Entry, Equality, ErrorKind, Options, Progress as _, Replaced, Request, SMALL_LEN_MAX, as_dir,
     is_stored,
 };
 
@@ -25,9 +27,22 @@ impl Upload<'_> {
         more: &mut dyn FnMut() -> Option<Change>,
     ) {
         let run = worker.run;
+        // New names of files that were changed after they were listed.
+        let mut other_contents = HashSet::new();
         let request = |options: &Options, change: &Change| self.request(options, change);
         let mut done = |change: &Change, answer| {
-            let is_done = change.action != Action::Send || is_stored(answer);
+            let is_done = match change.action {
+                Action::Send => is_stored(answer),
+                Action::Copy | Action::Rename => {
+                    let entry = Entry::from_stat(&change.path, &answer.reply);
+                    let is_done = is_content(&entry, change) && entry.mtime == change.mtime;
+                    if !is_done {
+                        other_contents.insert(change.path.clone());
+                    }
+                    is_done
+                }
+                _ => true,
+            };
             if is_done && change.action == Action::Send {
                 run.reporter.start(&change.path, change.size).position(change.size);
             }
@@ -37,7 +52,12 @@ impl Upload<'_> {
             is_done
         };
         let left = worker.pipeline(&self.sides.remote.address, first, more, &request, &mut done);
-        left.iter().for_each(|change| self.apply(worker, change));
+        for change in &left {
+            match other_contents.contains(&change.path) {
+                true => self.relocate(worker, change, |_| Ok(true)),
+                false => self.apply(worker, change),
+            }
+        }
     }
 
     /// The request for a small change that one line answers.
@@ -49,7 +69,12 @@ impl Upload<'_> {
             Action::MakeDir => Request::make_dir(&path),
             Action::SetTime => Request::set_time(&path, change.mtime),
             Action::Delete => Request::delete_version(&path, &change.version),
-            Action::RemoveDir | Action::Copy | Action::Rename => None,
+            // To copy a large file takes any time.
+            Action::Copy if change.size > SMALL_LEN_MAX => None,
+            Action::Copy | Action::Rename => {
+                Request::relocate(change.action == Action::Rename, &self.sides.remote_path(&change.from), &path)
+            }
+            Action::RemoveDir => None,
         }
     }
 
@@ -57,7 +82,7 @@ impl Upload<'_> {
         let (address, path) = (&self.sides.remote.address, self.sides.remote_path(&change.path));
         let result = match change.action {
             Action::Send => return self.send(worker, change),
-            Action::Copy | Action::Rename => return self.relocate(worker, change),
+            Action::Copy | Action::Rename => return self.relocate(worker, change, |client| self.moved(client, change)),
             Action::MakeDir => worker.try_on(address, |client| client.make_dir(&path).map(drop)),
             Action::SetTime => worker.try_on(address, |client| client.set_time(&path, change.mtime)),
             Action::Delete => worker.try_on(address, |client| client.delete_version(&path, &change.version)),
@@ -109,30 +134,44 @@ impl Upload<'_> {
     }
 
     /// Moves or copies a file of the server, which must have the content that it had when it was listed; sends it if not.
-    fn relocate(&self, worker: &mut Worker<'_>, change: &Change) {
-        let result = worker.try_on(&self.sides.remote.address, |client| self.relocated(client, change));
+    /// `moved` does that, and is true if it did.
+    fn relocate(
+        &self,
+        worker: &mut Worker<'_>,
+        change: &Change,
+        moved: impl FnOnce(&mut Client) -> Result<bool, ClientError>,
+    ) {
+        let result = worker.try_on(&self.sides.remote.address, |client| {
+            let is_done = moved(client)?;
+            self.verified(client, change, is_done)
+        });
         match result {
             Some(Ok(false)) => self.send(worker, change),
             other => self.ended(worker, change, other.map(|result| result.map(drop))),
         }
     }
 
-    fn relocated(&self, client: &mut Client, change: &Change) -> Result<bool, ClientError> {
+    fn moved(&self, client: &mut Client, change: &Change) -> Result<bool, ClientError> {
         let [from, to] = [&change.from, &change.path].map(|path| self.sides.remote_path(path));
         let is_move = change.action == Action::Rename;
-        let done = if is_move { client.move_to_free(&from, &to) } else { client.copy_to_free(&from, &to) };
-        // 404, 409 and 412 are also what a try gets after an earlier one with a lost reply.
-        let is_done = match done {
-            Ok(()) => true,
-            Err(error) if matches!(error.kind.code(), Some(404 | 409 | 412)) => false,
-            Err(error) => return Err(error),
-        };
+        match if is_move { client.move_to_free(&from, &to) } else { client.copy_to_free(&from, &to) } {
+            Ok(()) => Ok(true),
+            // 404, 409 and 412 are also what a try gets after an earlier one with a lost reply.
+            Err(error) if matches!(error.kind.code(), Some(404 | 409 | 412)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// True if the new name has the content. If it has another, and `is_done`, all is made as it was.
+    fn verified(&self, client: &mut Client, change: &Change, is_done: bool) -> Result<bool, ClientError> {
+        let [from, to] = [&change.from, &change.path].map(|path| self.sides.remote_path(path));
+        let is_move = change.action == Action::Rename;
         let entry = match client.stat_with(&to, true) {
             Ok(entry) => entry,
             Err(error) if error.kind.code() == Some(404) => return Ok(false),
             Err(error) => return Err(error),
         };
-        if !entry.dir && entry.size == change.size && entry.sha256.is_some() && entry.sha256 == change.sha256 {
+        if is_content(&entry, change) {
             if entry.mtime != change.mtime {
                 client.set_time(&to, change.mtime)?;
             }
@@ -146,6 +185,11 @@ impl Upload<'_> {
         }
         Ok(false)
     }
+}
+
+/// True if it is a file with the content that was listed.
+fn is_content(entry: &Entry, change: &Change) -> bool {
+    !entry.dir && entry.size == change.size && entry.sha256.is_some() && entry.sha256 == change.sha256
 }
 
 /// What a file of the server may replace. Of one that was not moved after all, nothing.

@@ -51,11 +51,11 @@ fn sent(fake: &Fake) -> BTreeMap<String, u32> {
 
 #[test]
 fn small_files_are_sent_before_the_last_one_is_answered_and_within_bounds() {
-    for (len, under_way_max) in [(1, 32), (3_000, 22)] {
+    for (len, under_way_max) in [(1, 128), (3_000, 48)] {
         let (fake, dir) = (Fake::start(), tempfile::tempdir().expect("a folder"));
-        let mut uploads = Uploads::new(&dir, 100, len);
+        let mut uploads = Uploads::new(&dir, 300, len);
         assert_eq!(client(&fake).pipeline(&mut uploads), [0; 0]);
-        assert_eq!(uploads.done, (0..100).collect::<Vec<_>>());
+        assert_eq!(uploads.done, (0..300).collect::<Vec<_>>());
         assert!((5..=under_way_max).contains(&uploads.under_way_max), "{}", uploads.under_way_max);
         assert_eq!(fake.state().connections, 1);
         assert_eq!(fake.content("/p/42").expect("there"), "42".repeat(len).as_bytes());
@@ -66,13 +66,13 @@ fn small_files_are_sent_before_the_last_one_is_answered_and_within_bounds() {
 #[test]
 fn a_lost_connection_sends_again_only_what_was_not_acknowledged() {
     let (fake, dir) = (Fake::start(), tempfile::tempdir().expect("a folder"));
-    let mut uploads = Uploads::new(&dir, 100, 1);
+    let mut uploads = Uploads::new(&dir, 300, 1);
     fake.state().cut_replies = [600, 900].into();
     assert_eq!(client(&fake).pipeline(&mut uploads), [0; 0]);
-    assert_eq!(uploads.done, (0..100).collect::<Vec<_>>(), "each once, and in order");
+    assert_eq!(uploads.done, (0..300).collect::<Vec<_>>(), "each once, and in order");
     let sent = sent(&fake);
-    assert_eq!((sent.len(), fake.state().connections), (100, 3));
-    assert!(sent.values().filter(|count| **count > 1).count() <= 2 * 32, "{sent:?}");
+    assert_eq!((sent.len(), fake.state().connections), (300, 3));
+    assert!(sent.values().filter(|count| **count > 1).count() <= 2 * 128, "{sent:?}");
     assert_eq!(sent["/p/0"], 1, "it was acknowledged");
 }
 

@@ -4,7 +4,7 @@
 //! (bytes to send, and one [`Action`]). Everything about a conversation is decided there; the session only obeys. A
 //! protocol never sees a socket, a file or a clock.
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug, Formatter};
 use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
@@ -167,9 +167,15 @@ impl Context<'_> {
 }
 
 /// A request of which the whole body was received, and that is answered while its protocol decodes the next one.
-pub trait Deferred: Debug + Send {
+pub trait Deferred: Send {
     /// As [`Protocol::answered`].
     fn answered(&mut self, answer: Result<Answer, Failure>, context: &mut Context<'_>) -> Action;
+}
+
+impl Debug for dyn Deferred {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str("Deferred")
+    }
 }
 
 /// One dialect's side of one connection. The defaults are those of a dialect without bodies.

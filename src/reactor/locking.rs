@@ -77,10 +77,12 @@ impl<P: Platform> Driver<'_, P> {
     /// The operation, or another in its place if a lock is in its way; `None` if it has ended by that. `number` is that of
     /// its [`OpId`].
     pub(super) fn pass_locks(&mut self, number: u8, mut op: Op) -> Option<Op> {
+        if !cfg!(feature = "webdav") {
+            return Some(op);
+        }
         let Env { lock_check: check, groups, clock, phase, .. } = &mut *self.env;
         let owner = self.connection.session.owner(number, groups, clock.now);
         let failure = match &mut op {
-            _ if !cfg!(feature = "webdav") => None,
             // Another process knows them all; the next connection will be there.
             Op::Run(Whole::EndLock { .. } | Whole::KeepLock { .. }) if *phase == Phase::HandingOver => {
                 Some(Failure::Draining)
@@ -140,6 +142,9 @@ impl<P: Platform> Driver<'_, P> {
 
     /// An operation has ended: what that means for locks.
     pub(super) fn settle_locks(&mut self, mut done: Completion) -> Completion {
+        if !cfg!(feature = "webdav") {
+            return done;
+        }
         let check = &mut self.env.lock_check;
         if let Ok(Outcome::Aborted) | Err(_) = &done.result
             && let Some(error) = check.refused.remove(&self.id)

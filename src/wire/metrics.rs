@@ -54,9 +54,8 @@ impl Text<'_> {
 
     fn connections(&mut self, c: &Counters) {
         self.each("connections", "Connections open, by what they do.", "state", c.open_by_state());
-        let mut dialects: Vec<_> = c.open_by_dialect().collect();
-        dialects.sort_unstable();
-        self.each("dialect_connections", "Connections open, by what they speak.", "dialect", dialects);
+        let help = "Connections open, by what they speak.";
+        self.each("dialect_connections", help, "dialect", c.open_by_dialect());
         self.one("connections_accepted_total", "Connections accepted.", c.accepted);
         self.one("connections_turned_away_total", "Connections turned away: there were too many.", c.turned_away);
         let help = "Connections closed at listeners for proxies: not from a proxy, or without a valid header.";

@@ -1,6 +1,6 @@
 //! The interface between a connection and what answers the request on it: one [`Handler`] for each method.
 
-use std::fmt::{Debug, Display};
+use std::fmt::{self, Debug, Display, Formatter};
 use std::sync::Arc;
 
 use crate::command::Answer;
@@ -36,11 +36,18 @@ impl Deferred for Arc<Exchange> {
     }
 }
 
+/// Not what is in it: that would be the text of every method in each binary.
+impl Debug for dyn Handler {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str("Handler")
+    }
+}
+
 /// Answers the requests of one method. The defaults are those of a request without a body.
 ///
 /// The gate asks [`Handler::respond`] and then, while the server takes requests, [`Handler::command`]. What follows is
 /// as in `Protocol`.
-pub(super) trait Handler: Debug + Send + Sync {
+pub(super) trait Handler: Send + Sync {
     /// The response to a request that needs neither a disk nor a server that takes new requests.
     fn respond(
         &mut self,

@@ -4,7 +4,6 @@ use super::*;
 use crate::counters::Queued;
 use crate::error::{CloseReason, Failure};
 
-/// In an order of their own: the text has them in that of the alphabet.
 const DIALECTS: [&str; 8] = ["auto", "line", "http", "name-size", "length-prefix", "menu", "pickle", "name-choice"];
 
 fn written(counters: &Counters) -> String {

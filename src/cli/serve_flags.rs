@@ -257,6 +257,7 @@ const OPTIONS: &[Flag<Args>] = &[
 ];
 
 const PROTOCOLS: &[Flag<Args>] = &[
+    #[cfg(feature = "legacy")]
     Flag::new(
         "legacy",
         Switch(|args| args.legacy = true),

@@ -42,7 +42,7 @@ pub struct Listener {
 
 /// Whether passwords are taken. A token is: it can be removed alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Passwords {
+pub enum Passwords {
     #[default]
     Taken,
     /// The connection is neither encrypted nor on the loopback interface.

@@ -6,12 +6,18 @@
 pub mod asked;
 pub mod auto;
 pub mod http;
+#[cfg(feature = "legacy")]
 mod legacy;
+#[cfg(feature = "legacy")]
 pub mod length_prefix;
 pub mod line;
+#[cfg(feature = "legacy")]
 pub mod menu;
+#[cfg(feature = "legacy")]
 pub mod name_choice;
+#[cfg(feature = "legacy")]
 pub mod name_size;
+#[cfg(feature = "legacy")]
 pub mod pickle;
 mod protocol;
 mod spec;
@@ -38,14 +44,19 @@ table::dialects! {
     /// HTTP/1.1.
     Http(http) in http::Http,
     /// `name size`, then bytes until the end.
+    #[cfg(feature = "legacy")]
     NameSize(name_size) in Box<name_size::NameSize>,
     /// Messages after a 64-byte length.
+    #[cfg(feature = "legacy")]
     LengthPrefix(length_prefix) in Box<length_prefix::LengthPrefix>,
     /// A menu of send and receive.
+    #[cfg(feature = "legacy")]
     Menu(menu) in Box<menu::Menu>,
     /// Pickled dictionaries.
+    #[cfg(feature = "legacy")]
     Pickle(pickle) in Box<pickle::Pickle>,
     /// A count, then `name:PUT` or `name:GET`.
+    #[cfg(feature = "legacy")]
     NameChoice(name_choice) in Box<name_choice::NameChoice>,
 }
 

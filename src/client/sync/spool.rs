@@ -6,6 +6,9 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, BufRead, BufReader, BufWriter, Seek as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use rustix::fs::{Mode, OFlags};
+
 /// Bytes that are written and read at once.
 const BUFFER_BYTES: usize = 64 << 10;
 
@@ -38,9 +41,15 @@ impl Spool {
     }
 }
 
-/// A file in the directory for temporary files. Its name is removed at once, so that nothing is left of it in any case.
+/// A file in the directory for temporary files, without a name; where the file system cannot do that, the name is removed
+/// at once.
 fn temporary() -> io::Result<File> {
     let dir = env::temp_dir();
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if let Ok(file) = rustix::fs::open(&dir, OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR)
+    {
+        return Ok(file.into());
+    }
     loop {
         let path = dir.join(format!("filewharf-{:016x}", RandomState::new().hash_one(0u8)));
         match OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path) {

@@ -4,7 +4,7 @@
 //! `cargo test --release --test it -- --ignored --nocapture beside_rsync`
 //!
 //! `FILEWHARF_ROUNDS` (3), `SYNC_FILES` (10,000) and `SYNC_LARGE_MIB` (4,096, if the disk has eight times as much; 16 over the
-//! link) set the sizes, `FILEWHARF_CHECK_DIR` the file system. Nothing is removed between small runs: ext4 looks at each
+//! link) set the sizes, `FILEWHARF_CHECK_DIR` the file system, `LINK_CONGESTION` (reno, or bbr) how the link is shared. Nothing is removed between small runs: ext4 looks at each
 //! inode that was freed in the last minute before it gives one out, which would be most of the time measured.
 #![allow(clippy::print_stdout, reason = "the figures of a slow check are for people")]
 

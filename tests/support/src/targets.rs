@@ -11,6 +11,7 @@ use filewharf::client::{Address, Client, Options};
 use filewharf::config::Limits;
 use filewharf::dialect::{Kind, Listening};
 
+mod dav;
 mod wire;
 
 use crate::rig::{Mode, Peer, Rig};
@@ -19,9 +20,10 @@ use crate::rig::{Mode, Peer, Rig};
 pub type Target = fn(&[u8]);
 
 /// The targets by name.
-pub const ALL: [(&str, Target); 11] = [
+pub const ALL: [(&str, Target); 12] = [
     ("auto", |data| converse(Kind::Auto, &[], data)),
     ("client", client),
+    ("dav", dav::all),
     ("http", |data| converse(Kind::Http, &[("cors", "https://a.example")], data)),
     ("length_prefix", |data| converse(Kind::LengthPrefix, &[("inbox", "notes")], data)),
     ("line", |data| converse(Kind::Line, &[], data)),

@@ -5,7 +5,7 @@ use crate::command::{Answer, Command};
 use crate::dialect::http::file::{File, INDEX};
 use crate::dialect::http::handler::Handler;
 use crate::dialect::http::login;
-use crate::dialect::http::methods::listing::List;
+use crate::dialect::http::methods::listing::{List, UploadPage};
 use crate::dialect::http::response::{Refusal, ResponseMeta};
 use crate::dialect::protocol::{Action, Context};
 use crate::error::{CloseReason, Failure};
@@ -23,6 +23,8 @@ pub(crate) enum Get {
     /// The page that is stored for a directory, and the listing where there is none.
     Index(File, Box<(List, Command)>),
     List(List),
+    /// Of a drop box.
+    UploadPage(List, UploadPage),
 }
 
 impl Handler for Get {
@@ -49,12 +51,13 @@ impl Handler for Get {
             *self = Self::File(file);
             return Ok(Action::Run(command));
         }
-        let (mut list, of_list) = List::new(head, key.clone(), context)?;
+        let (list, of_list) = List::new(head, key.clone(), context)?;
         let has_index = response.serve_active && list.may_be_replaced();
         // A site that may be read goes before the page of its drop box.
         let reads_index = has_index && context.rights(&key.child(INDEX)).has(Rights::READ);
-        if let Some(action) = if reads_index { None } else { list.upload_page(response, context) } {
-            return Ok(action);
+        if !reads_index && list.is_drop_box(context) {
+            *self = Self::UploadPage(list, UploadPage::default());
+            return Ok(self.sent(None, response, context));
         }
         if has_index {
             let file = File::index(head, &key)?;
@@ -80,21 +83,24 @@ impl Handler for Get {
             Self::Unread => self.refuse(failure.into(), response, context),
             Self::File(file) => file.failed(failure, response, context),
             Self::Index(_, listing) if is_absent(failure) => {
-                let (mut list, command) = *listing.clone();
-                if let Some(action) = list.upload_page(response, context) {
-                    return action;
+                let (list, command) = *listing.clone();
+                if list.is_drop_box(context) {
+                    *self = Self::UploadPage(list, UploadPage::default());
+                    return self.sent(None, response, context);
                 }
                 *self = Self::List(list);
                 Action::Run(command)
             }
             Self::Index(file, _) => file.failed(failure, response, context),
             Self::List(list) => list.failed(failure, response, context),
+            Self::UploadPage(..) => Action::Reset(CloseReason::SourceFailed),
         }
     }
 
     fn sent(&mut self, digest: Option<[u8; 32]>, response: &mut ResponseMeta, context: &mut Context<'_>) -> Action {
         match self {
             Self::File(file) | Self::Index(file, _) => file.sent(digest, response, context),
+            Self::UploadPage(list, progress) => list.send_upload_page(progress, response, context),
             Self::Unread | Self::List(_) => Action::Reset(CloseReason::Internal),
         }
     }

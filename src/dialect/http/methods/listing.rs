@@ -6,9 +6,9 @@
 
 use std::fmt::Write as _;
 
-use crate::access::Rights;
-use crate::access::link;
+use crate::access::{Caller, Rights, link};
 use crate::command::Command;
+use crate::config::SHORT_REPLY_BYTES;
 use crate::dialect::http::index;
 use crate::dialect::http::login::{self, Visitor};
 use crate::dialect::http::may::May;
@@ -34,6 +34,13 @@ const CARRIED_LEN_MAX: usize = 2 * 1024;
 /// Bytes that a reply about a directory takes even if it has few names: the template, the path, one name.
 pub const REPLY_BYTES_MIN: usize = HEAD_BYTES_MAX + page::FIXED_BYTES_MAX;
 
+/// How much of the page of a drop box is sent, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct UploadPage {
+    sent: usize,
+    len: usize,
+}
+
 /// A GET or HEAD of a directory.
 #[derive(Clone, Debug)]
 pub(crate) struct List {
@@ -51,6 +58,10 @@ pub(crate) struct List {
     /// The signed link that gives access to it, as a query with its `?`.
     link: Option<Box<str>>,
 }
+
+/// The page of a drop box leaves in parts of this many bytes, which take no slot.
+const UPLOAD_PART_BYTES: usize = 4 * 1024;
+const _: () = assert!(UPLOAD_PART_BYTES <= SHORT_REPLY_BYTES / 2, "a head comes before it");
 
 /// Without the page, a browser gets the plain index.
 const HAS_PAGE: bool = cfg!(feature = "page");
@@ -89,20 +100,59 @@ impl List {
         self.is_whole && matches!(self.format, ListingFormat::Page | ListingFormat::Index)
     }
 
-    /// The page of a directory of which the caller sees no name and where it may upload; `None` for all others. It does not
-    /// depend on what is there, so the store is not asked.
-    pub(crate) fn upload_page(&mut self, response: &mut ResponseMeta, context: &mut Context<'_>) -> Option<Action> {
-        let rules = context.access.rules().filter(|_| self.format == ListingFormat::Page)?;
-        let (caller, from) = (&context.caller, context.client);
-        let is_reading_only =
-            !context.rights(&self.key).has(Rights::CREATE) && !context.rights(&self.key).has(Rights::REPLACE);
-        if is_reading_only || rules.may_list(caller, from, &self.key) || !rules.takes_uploads(caller, from, &self.key) {
-            return None;
-        }
+    /// True for a directory of which the caller sees no name and where it may upload. The page of it does not depend on what
+    /// is there, so the store is not asked.
+    pub(crate) fn is_drop_box(&self, context: &Context<'_>) -> bool {
+        let Some(rules) = context.access.rules().filter(|_| self.format == ListingFormat::Page) else { return false };
+        let (caller, from, rights) = (&context.caller, context.client, context.rights(&self.key));
+        (rights.has(Rights::CREATE) || rights.has(Rights::REPLACE))
+            && !rules.may_list(caller, from, &self.key)
+            && rules.takes_uploads(caller, from, &self.key)
+    }
+
+    /// Sends the next part of the page of a drop box.
+    pub(crate) fn send_upload_page(
+        &self,
+        progress: &mut UploadPage,
+        response: &mut ResponseMeta,
+        context: &mut Context<'_>,
+    ) -> Action {
+        let (visitor, may) = (&Visitor::new(context), &May::new(&self.key, context));
+        let (offer, caller) = (&Offer::new(&self.key, context), context.caller.clone());
         // Not "empty": that would tell what is there.
-        self.names_sent = None;
         let nothing = Listing { entries: Vec::new(), more: false, unlisted: 0, total: None };
-        Some(self.send_part(&nothing, response, context))
+        let page = self.page((visitor, may, offer), &caller, &nothing);
+        let mut text = String::new();
+        page::begin(&page, &mut text);
+        page::end(&page, &mut text);
+        if progress.sent == 0 {
+            progress.len = text.len();
+            self.send_head((&nothing, None), None, response, context);
+            if response.head_only {
+                return response.next_action();
+            }
+        }
+        if progress.len != text.len() {
+            // The rules were read again meanwhile.
+            return Action::Reset(CloseReason::SourceFailed);
+        }
+        let to = text.len().min(progress.sent + UPLOAD_PART_BYTES);
+        response.part(&text.as_bytes()[progress.sent..to], to == text.len(), context);
+        progress.sent = to;
+        if to == text.len() { response.next_action() } else { Action::Part }
+    }
+
+    /// The page of this directory, without its names.
+    fn page<'a>(
+        &'a self,
+        (visitor, may, offer): (&'a Visitor, &'a May<'a>, &'a Offer<'a>),
+        caller: &'a Caller,
+        listing: &Listing,
+    ) -> Page<'a> {
+        let carried = self.link.as_deref().zip(caller.link());
+        let carried = carried.map(|(query, link)| Carried { query, prefix: &link.prefix });
+        let (dir, after, unlisted) = (&self.key, self.after.as_deref(), listing.unlisted);
+        Page { dir, after, visitor, may, offer, carried, empty: false, next: None, unlisted }
     }
 
     /// Asks for the next part, of at most `limit` names.
@@ -202,25 +252,9 @@ impl List {
     fn send_part(&mut self, listing: &Listing, response: &mut ResponseMeta, context: &mut Context<'_>) -> Action {
         let is_page = HAS_PAGE && self.format == ListingFormat::Page;
         let is_first = self.names_sent.is_none();
-        let may = &May::new(&self.key, context);
-        let offer = Offer::new(&self.key, context);
-        let caller = context.caller.clone();
-        let Self { key: dir, after, .. } = &*self;
-        let carried = self.link.as_deref().zip(caller.link());
-        let carried = carried.map(|(query, link)| Carried { query, prefix: &link.prefix });
-        let after = after.as_deref();
-        let visitor = &Visitor::new(context);
-        let mut page = Page {
-            dir,
-            after,
-            visitor,
-            may,
-            offer: &offer,
-            carried,
-            empty: false,
-            next: None,
-            unlisted: listing.unlisted,
-        };
+        let (visitor, may) = (&Visitor::new(context), &May::new(&self.key, context));
+        let (offer, caller) = (&Offer::new(&self.key, context), context.caller.clone());
+        let mut page = self.page((visitor, may, offer), &caller, listing);
         let mut text = String::new();
         if is_first && is_page {
             page::begin(&page, &mut text);

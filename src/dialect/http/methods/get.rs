@@ -5,7 +5,7 @@ use crate::command::{Answer, Command};
 use crate::dialect::http::file::{File, INDEX};
 use crate::dialect::http::handler::Handler;
 use crate::dialect::http::login;
-use crate::dialect::http::methods::listing::{List, UploadPage};
+use crate::dialect::http::methods::listing::{HAS_PAGE, List, UploadPage};
 use crate::dialect::http::response::{Refusal, ResponseMeta};
 use crate::dialect::protocol::{Action, Context};
 use crate::error::{CloseReason, Failure};
@@ -100,8 +100,9 @@ impl Handler for Get {
     fn sent(&mut self, digest: Option<[u8; 32]>, response: &mut ResponseMeta, context: &mut Context<'_>) -> Action {
         match self {
             Self::File(file) | Self::Index(file, _) => file.sent(digest, response, context),
-            Self::UploadPage(list, progress) => list.send_upload_page(progress, response, context),
-            Self::Unread | Self::List(_) => Action::Reset(CloseReason::Internal),
+            // Builds without the page do not link it.
+            Self::UploadPage(list, progress) if HAS_PAGE => list.send_upload_page(progress, response, context),
+            Self::Unread | Self::List(_) | Self::UploadPage(..) => Action::Reset(CloseReason::Internal),
         }
     }
 

@@ -64,7 +64,7 @@ const UPLOAD_PART_BYTES: usize = 4 * 1024;
 const _: () = assert!(UPLOAD_PART_BYTES <= SHORT_REPLY_BYTES / 2, "a head comes before it");
 
 /// Without the page, a browser gets the plain index.
-const HAS_PAGE: bool = cfg!(feature = "page");
+pub(crate) const HAS_PAGE: bool = cfg!(feature = "page");
 
 impl List {
     pub(crate) fn new(head: &Head<'_>, key: Key, context: &Context<'_>) -> Result<(Self, Command), Failure> {

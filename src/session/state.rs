@@ -409,14 +409,29 @@ impl Name {
                 Done,
             ],
             Copying => &[AwaitHeader, Pausing, SendingReply, Done],
-            // What is done next may be what any request begins with, or what a dialect asks for with an answer.
-            Committing | Executing | Pausing => &[
+            // What is done next may be what any request begins with.
+            Committing => &[
                 AwaitHeader,
                 Verifying,
                 AwaitSlot,
                 Opening,
                 Executing,
                 Copying,
+                ReceivingBody,
+                Committing,
+                SendingBody,
+                SendingPart,
+                Pausing,
+                Discarding,
+                SendingReply,
+                Done,
+            ],
+            // A dialect may ask for the next thing as soon as it has the answer to this one.
+            Executing | Pausing => &[
+                AwaitHeader,
+                AwaitSlot,
+                Opening,
+                Executing,
                 ReceivingBody,
                 Committing,
                 SendingBody,

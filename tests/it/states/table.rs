@@ -12,7 +12,7 @@ AwaitHeader -> Verifying AwaitSlot Opening Executing Copying ReceivingBody Commi
 Verifying -> AwaitHeader Done
 AwaitSlot -> AwaitHeader Opening Copying Executing ReceivingBody Saving Committing SendingBody SendingPart Pausing Discarding SendingReply Done
 Opening -> AwaitHeader AwaitSlot Executing ReceivingBody Saving SendingBody SendingPart Pausing Discarding SendingReply Done
-Executing -> AwaitHeader Verifying AwaitSlot Opening Executing Copying ReceivingBody Committing SendingBody SendingPart Pausing Discarding SendingReply Done
+Executing -> AwaitHeader AwaitSlot Opening Executing ReceivingBody Committing SendingBody SendingPart Pausing Discarding SendingReply Done
 Copying -> AwaitHeader Pausing SendingReply Done
 ReceivingBody -> AwaitHeader AwaitSlot FinishingWrites Committing Saving Pausing Discarding SendingReply Done
 FinishingWrites -> AwaitHeader Saving Committing Pausing SendingReply Done
@@ -20,7 +20,7 @@ Committing -> AwaitHeader Verifying AwaitSlot Opening Executing Copying Receivin
 Saving -> AwaitHeader Executing Pausing Discarding SendingReply Done
 SendingBody -> AwaitHeader AwaitSlot SendingBody SendingPart Pausing SendingReply Done
 SendingPart -> AwaitHeader AwaitSlot Opening Executing SendingPart Pausing SendingReply Done
-Pausing -> AwaitHeader Verifying AwaitSlot Opening Executing Copying ReceivingBody Committing SendingBody SendingPart Pausing Discarding SendingReply Done
+Pausing -> AwaitHeader AwaitSlot Opening Executing ReceivingBody Committing SendingBody SendingPart Pausing Discarding SendingReply Done
 Discarding -> AwaitHeader SendingReply Done
 SendingReply -> Lingering Done
 Lingering -> Done

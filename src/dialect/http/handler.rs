@@ -58,13 +58,15 @@ pub(super) trait Handler: Send + Sync {
         Ok(None)
     }
 
-    /// What the head asks the store for.
+    /// What the head asks the store for. Not asked where [`Handler::respond`] always responds.
     fn command(
         &mut self,
-        head: &Head<'_>,
-        response: &mut ResponseMeta,
-        context: &mut Context<'_>,
-    ) -> Result<Action, Refusal<'static>>;
+        _head: &Head<'_>,
+        _response: &mut ResponseMeta,
+        _context: &mut Context<'_>,
+    ) -> Result<Action, Refusal<'static>> {
+        Err(Failure::Internal.into())
+    }
 
     /// Reads on in the body after [`Action::Proceed`]; `None` if the request is over.
     fn proceed(

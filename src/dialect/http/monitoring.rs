@@ -6,9 +6,9 @@ use crate::config::SHORT_REPLY_BYTES;
 use crate::counters::Health;
 use crate::dialect::http::handler::Handler;
 use crate::dialect::http::policy::Policy;
+use crate::dialect::http::response::ResponseMeta;
 #[cfg(feature = "admin")]
 use crate::dialect::http::response::{Field, field};
-use crate::dialect::http::response::{Refusal, ResponseMeta};
 use crate::dialect::protocol::{Action, Context, Phase};
 use crate::error::Failure;
 use crate::object::Key;
@@ -105,15 +105,6 @@ impl Handler for Metrics {
             return Err(denied(&context.caller));
         }
         Ok(Some(self.sent(None, response, context)))
-    }
-
-    fn command(
-        &mut self,
-        _head: &Head<'_>,
-        _response: &mut ResponseMeta,
-        _context: &mut Context<'_>,
-    ) -> Result<Action, Refusal<'static>> {
-        Err(Failure::Internal.into())
     }
 
     fn sent(&mut self, _digest: Option<[u8; 32]>, response: &mut ResponseMeta, context: &mut Context<'_>) -> Action {

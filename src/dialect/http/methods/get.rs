@@ -27,6 +27,13 @@ pub(crate) enum Get {
     UploadPage(List, UploadPage),
 }
 
+impl Get {
+    fn begin_upload_page(&mut self, list: List, response: &mut ResponseMeta, context: &mut Context<'_>) -> Action {
+        *self = Self::UploadPage(list, UploadPage::default());
+        self.sent(None, response, context)
+    }
+}
+
 impl Handler for Get {
     fn respond(
         &mut self,
@@ -56,8 +63,7 @@ impl Handler for Get {
         // A site that may be read goes before the page of its drop box.
         let reads_index = has_index && context.rights(&key.child(INDEX)).has(Rights::READ);
         if !reads_index && list.is_drop_box(context) {
-            *self = Self::UploadPage(list, UploadPage::default());
-            return Ok(self.sent(None, response, context));
+            return Ok(self.begin_upload_page(list, response, context));
         }
         if has_index {
             let file = File::index(head, &key)?;
@@ -85,8 +91,7 @@ impl Handler for Get {
             Self::Index(_, listing) if is_absent(failure) => {
                 let (list, command) = *listing.clone();
                 if list.is_drop_box(context) {
-                    *self = Self::UploadPage(list, UploadPage::default());
-                    return self.sent(None, response, context);
+                    return self.begin_upload_page(list, response, context);
                 }
                 *self = Self::List(list);
                 Action::Run(command)

@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use crate::dialect::http::handler::Handler;
 use crate::dialect::http::methods::resumable;
-use crate::dialect::http::response::{Field, Refusal, ResponseMeta, field};
+use crate::dialect::http::response::{Field, ResponseMeta, field};
 use crate::dialect::protocol::{Action, Context};
 use crate::error::Failure;
 use crate::wire::http::head::Head;
@@ -67,14 +67,5 @@ impl Handler for Options {
         }
         context.out.extend_from_slice(b"\r\n");
         Ok(Some(response.next_action()))
-    }
-
-    fn command(
-        &mut self,
-        _head: &Head<'_>,
-        _response: &mut ResponseMeta,
-        _context: &mut Context<'_>,
-    ) -> Result<Action, Refusal<'static>> {
-        Err(Failure::Internal.into())
     }
 }

@@ -236,28 +236,22 @@ pub trait Store {
     fn submit(&mut self, id: OpId, client: Option<GroupId>, op: Op);
 
     /// The same where another process grants locks of WebDAV: fails if one of them is in the way.
-    fn submit_unlocked(&mut self, id: OpId, client: Option<GroupId>, op: Op, _shown: Shown) {
-        self.submit(id, client, op);
-    }
+    fn submit_unlocked(&mut self, id: OpId, client: Option<GroupId>, op: Op, shown: Shown);
 
     fn next_completion(&mut self) -> Option<Completion>;
 
     /// An upload that the connection that is attached to it is to leave: another server wants it. Asked for with the
     /// completions.
-    fn next_wanted(&mut self) -> Option<UploadId> {
-        None
-    }
+    fn next_wanted(&mut self) -> Option<UploadId>;
 
     /// The locks of WebDAV that earlier processes have answered; `None` where none are offered. Waits for the disk.
-    fn kept_locks(&mut self, _now_s: u64) -> Option<Vec<DavLock>> {
-        None
-    }
+    fn kept_locks(&mut self, now_s: u64) -> Option<Vec<DavLock>>;
 
     /// Whether another process now does what one alone must do: expire uploads, grant locks of WebDAV.
-    fn set_superseded(&mut self, _is_superseded: bool) {}
+    fn set_superseded(&mut self, is_superseded: bool);
 
     /// These locks of WebDAV are over: the next start need not know of them.
-    fn forget_locks(&mut self, _tokens: &[LockToken]) {}
+    fn forget_locks(&mut self, tokens: &[LockToken]);
 
     /// True while the disk does not keep up: bytes are held in chunks and written with [`Op::Write`] instead of
     /// [`Store::write_now`]. Changes only between turns.

@@ -3,7 +3,7 @@
 //! else, conditions among it, is decided by the real store.
 
 use filewharf::command::{Answer, Put, Whole};
-use filewharf::dav_locks::{DavLock, LockToken};
+use filewharf::dav_locks::{DavLock, LockToken, Shown};
 use filewharf::error::StoreError;
 use filewharf::ids::{ConnId, FileId, GroupId, OpId};
 use filewharf::object::{Etag, Key, Meta, Node, Precondition, Stored};
@@ -169,6 +169,21 @@ impl Store for StillPlatform {
     fn submit(&mut self, id: OpId, client: Option<GroupId>, op: Op) {
         let op = self.real_op(op);
         self.os.get_mut().store().submit(id, client, op);
+    }
+
+    fn submit_unlocked(&mut self, id: OpId, client: Option<GroupId>, op: Op, shown: Shown) {
+        let op = self.real_op(op);
+        self.os.get_mut().store().submit_unlocked(id, client, op, shown);
+    }
+
+    fn next_wanted(&mut self) -> Option<UploadId> {
+        let id = self.os.get_mut().store().next_wanted()?;
+        let place = self.uploads.iter().position(|real| *real == id);
+        Some(place.map_or(id, |place| UploadId((place as u128 + 1).to_be_bytes())))
+    }
+
+    fn set_superseded(&mut self, is_superseded: bool) {
+        self.os.get_mut().store().set_superseded(is_superseded);
     }
 
     fn next_completion(&mut self) -> Option<Completion> {

@@ -43,7 +43,7 @@ pub(super) struct Staged {
 #[derive(Debug)]
 pub struct Disk {
     pub tree: Tree,
-    files: BTreeMap<FileId, Open>,
+    pub(super) files: BTreeMap<FileId, Open>,
     next_file: u64,
     jobs: BTreeMap<u64, Job>,
     next_job: u64,
@@ -52,7 +52,7 @@ pub struct Disk {
     /// What is kept of the locks of WebDAV.
     pub(super) dav_locks: BTreeMap<LockToken, DavLock>,
     /// Writes on their way, by file.
-    writing: BTreeMap<Ino, u32>,
+    pub(super) writing: BTreeMap<Ino, u32>,
     pub done: VecDeque<Completion>,
     /// Whether the server has been woken for what is in `done`.
     pub rung: bool,
@@ -81,9 +81,9 @@ pub enum Damage {
 /// One operation under way.
 #[derive(Debug)]
 pub struct Job {
-    id: OpId,
-    work: Work,
-    chunk: Option<Chunk>,
+    pub(super) id: OpId,
+    pub(super) work: Work,
+    pub(super) chunk: Option<Chunk>,
 }
 
 #[derive(Debug)]
@@ -110,6 +110,8 @@ pub(super) enum Work {
     /// Names changed: sync these directories, then say so. The upload that has its final name by that, if there is one.
     Settle(Vec<Ino>, Outcome, Option<UploadId>),
     Upload(uploads::Step),
+    /// A lock is in the way; a file that it was for is given up.
+    Refuse(Failure, Option<Open>),
 }
 
 #[derive(Debug)]
@@ -167,6 +169,7 @@ impl Job {
             Work::Publish(_) => 17,
             Work::Settle(..) => 18,
             Work::Upload(_) => 19,
+            Work::Refuse(..) => 20,
         }
     }
 }
@@ -293,65 +296,6 @@ impl Disk {
         }
     }
 
-    /// The server asks: files it gives up are gone from here on.
-    pub fn begin(&mut self, id: OpId, op: Op) -> Job {
-        let (work, chunk) = match op {
-            Op::Abort { file } if matches!(self.files.get(&file), Some(Open::Copied(_))) => {
-                (Work::AbortCopy(self.take_copy(file)), None)
-            }
-            Op::Abort { file } => (Work::Abort(self.take_staged(file)), None),
-            Op::Close { file } => {
-                let taken = self.files.remove(&file);
-                assert!(matches!(taken, Some(Open::Reading { .. })), "{file:?} is closed, and not open for reading");
-                (Work::Close, None)
-            }
-            Op::Commit { file, key, len, prepend, mtime, precondition, digest } => {
-                let staged = self.take_staged(file);
-                assert!(!self.writing.contains_key(&staged.ino), "a commit while writes are under way");
-                (Work::Complete(Box::new(Commit { staged, key, len, prepend, mtime, precondition, digest })), None)
-            }
-            Op::Flush { file, .. } => (Work::Flush(self.staged(file).ino), None),
-            Op::Read { file, offset, len, chunk } => {
-                (Work::Read { ino: self.reading(file).0, offset, len }, Some(chunk))
-            }
-            Op::Warm { file, .. } => {
-                let _ = self.reading(file);
-                (Work::Warm(file), None)
-            }
-            Op::Write { file, offset, chunk } => {
-                let ino = self.staged(file).ino;
-                *self.writing.entry(ino).or_default() += 1;
-                (Work::Write { ino, offset }, Some(chunk))
-            }
-            Op::OpenUpload { upload, len, permit, .. } => {
-                (Work::Upload(uploads::Step::Open(upload, len, permit)), None)
-            }
-            Op::Checkpoint { file, offset, digest } => {
-                let Staged { ino, upload, .. } = *self.staged(file);
-                let id = upload.expect("only a part of an upload has checkpoints");
-                let written = self.tree.file(ino).bytes.len() as u64;
-                assert!(written >= offset, "a checkpoint at {offset}, and {written} bytes are written");
-                let then = uploads::Then::Saved;
-                (Work::Upload(uploads::Step::Sync { id, ino, offset, digest, then }), None)
-            }
-            Op::Join { file, offset, digest } => {
-                let Staged { ino, upload, .. } = *self.staged(file);
-                let id = upload.expect("only an upload that outlives its connection is joined");
-                (Work::Upload(uploads::Step::Join { id, ino, offset, digest }), None)
-            }
-            Op::EndPart { file, end } => {
-                let staged = self.take_staged(file);
-                assert!(!self.writing.contains_key(&staged.ino), "a part ends while writes are under way");
-                (Work::Upload(self.end_part(&staged, end)), None)
-            }
-            Op::FindUpload { id, permit, .. } => (Work::Upload(uploads::Step::Find(id, permit)), None),
-            Op::RemoveUpload { id, permit } => (Work::Upload(uploads::Step::Cancel(id, permit)), None),
-            Op::Store { put, chunk } => (Work::Plain(Op::Store { put, chunk: Chunk::new(0) }), Some(chunk)),
-            op => (Work::Plain(op), None),
-        };
-        Job { id, work, chunk }
-    }
-
     pub(super) fn staged(&self, file: FileId) -> &Staged {
         match self.files.get(&file) {
             Some(Open::Staged(staged)) => staged,
@@ -367,7 +311,7 @@ impl Disk {
         self.files.remove(&file);
     }
 
-    fn take_staged(&mut self, file: FileId) -> Staged {
+    pub(super) fn take_staged(&mut self, file: FileId) -> Staged {
         let staged = self.staged(file).clone();
         self.files.remove(&file);
         staged
@@ -431,6 +375,14 @@ impl Disk {
                 done(Outcome::Aborted)
             }
             Work::Close => done(Outcome::Closed),
+            Work::Refuse(failure, file) => {
+                match file {
+                    Some(Open::Staged(staged)) => self.unstage(&staged),
+                    Some(Open::Copied(copied)) => self.give_up_copy(&copied),
+                    Some(Open::Reading { .. }) | None => {}
+                }
+                Err(refused(failure))
+            }
             Work::Flush(ino) => {
                 if rng.chance(faults.sync_error) {
                     return Err(self.sync_failed(Some(ino)));

@@ -1,6 +1,7 @@
 //! The disk of the simulation: a file system that forgets in a power cut (`tree`), and the store
 //! of the server on it (`store`), with operations as explicit steps with time between them.
 
+mod begin;
 mod bytes;
 mod commit;
 mod copies;

@@ -4,13 +4,15 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use filewharf::dav_locks::{DavLock, LockToken};
+use filewharf::dav_locks::{DavLock, LockToken, Shown};
 use filewharf::error::StoreError;
 use filewharf::ids::{FileId, GroupId, OpId};
 use filewharf::platform::{Completion, Health, Op, Queued, ReadNow, Store};
+use filewharf::upload::UploadId;
 
-use super::jobs::{Job, Stepped};
+use super::jobs::{Disk, Job, Stepped};
 use crate::memory::{Parts, World};
+use crate::rig::STARTED_S;
 
 /// The server's end of the disk.
 pub struct MemStore<W> {
@@ -20,6 +22,18 @@ pub struct MemStore<W> {
 impl<W> MemStore<W> {
     pub const fn new(world: Rc<RefCell<W>>) -> Self {
         Self { world }
+    }
+}
+
+impl<W: World> MemStore<W> {
+    fn queue(&self, id: OpId, client: Option<GroupId>, begin: impl FnOnce(&mut Disk, u64) -> Job) {
+        let mut world = self.world.borrow_mut();
+        let Parts { disk, trace, now_us, .. } = world.parts();
+        disk.queued_of = client;
+        let job = begin(disk, STARTED_S + now_us / 1_000_000);
+        trace.note(now_us, "submit", &[id.conn.to_token() as u64, job.code()]);
+        let number = disk.park(job);
+        world.submitted(number);
     }
 }
 
@@ -48,14 +62,23 @@ impl<W: World> Store for MemStore<W> {
     }
 
     fn submit(&mut self, id: OpId, client: Option<GroupId>, op: Op) {
-        let mut world = self.world.borrow_mut();
-        let Parts { disk, trace, now_us, .. } = world.parts();
-        disk.queued_of = client;
-        let job: Job = disk.begin(id, op);
-        trace.note(now_us, "submit", &[id.conn.to_token() as u64, job.code()]);
-        let number = disk.park(job);
-        world.submitted(number);
+        self.queue(id, client, |disk, _| disk.begin(id, op));
     }
+
+    /// The locks are those that this process granted before it handed over.
+    fn submit_unlocked(&mut self, id: OpId, client: Option<GroupId>, op: Op, shown: Shown) {
+        self.queue(id, client, |disk, now_s| match shown.check(disk.kept_locks(now_s)) {
+            Ok(()) => disk.begin(id, op),
+            Err(failure) => disk.refuse(id, op, failure),
+        });
+    }
+
+    /// No other process wants one here.
+    fn next_wanted(&mut self) -> Option<UploadId> {
+        None
+    }
+
+    fn set_superseded(&mut self, _is_superseded: bool) {}
 
     fn next_completion(&mut self) -> Option<Completion> {
         let mut world = self.world.borrow_mut();

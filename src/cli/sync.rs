@@ -21,13 +21,14 @@ use super::reporter::Transfer;
 use super::usage::{Command, Usage};
 use super::worker::{Run, Worker};
 use crate::client::sync::{
-    Change, Draft, Hash, MOVED_MAX, Merge, Plan, PlanError, Rules, Sink, Stage, Totals, Walk, digest,
+    Change, Draft, Hash, MOVED_MAX, Merge, Plan, PlanError, Rules, Sink, Stage, Totals, Walk, compare, digest,
 };
 use crate::client::{Dir, Equality, RemotePath};
 use crate::config::unit::{bytes, whole_number};
 
 use change::{Form, Printer};
 use download::Download;
+use listing::Listed;
 use sides::Sides;
 use upload::Upload;
 
@@ -207,12 +208,8 @@ impl Sides<'_> {
             hash: &mut rule_hash,
         };
         let merge = Merge::new(rules, &mut draft, found);
-        let listed = remote.map(|client| self.listed(client)).into_iter().flatten();
-        if self.is_upload {
-            merge.run(walk, listed)?;
-        } else {
-            merge.run(listed, walk)?;
-        }
+        let mut listed = remote.map(|client| Listed::new(self, client));
+        compare(merge, walk, listed.as_mut(), self.args.perms)?;
         let mut hash = hash;
         let hash: &mut Hash<'_> = &mut hash;
         Ok(draft.finish(self.is_upload, self.is_upload, hash)?)

@@ -89,8 +89,8 @@ mod tests {
         assert_eq!((known.name.as_str(), known.sha256), ("a b", Some([10; 32])));
         assert_eq!(parse("1 2 e - a", true).expect("a file").sha256, None);
         assert_eq!(parse("- 2 - - d/", true).expect("a folder").name, "d");
-        let runs =
-            Entry::parse("1 2 e - x a b", PageOptions { digests: true, exec: true, recursive: false }).expect("a file");
+        let runs = Entry::parse("1 2 e - x a b", PageOptions { digests: true, exec: true, ..PageOptions::default() })
+            .expect("a file");
         assert_eq!((runs.name.as_str(), runs.executable), ("a b", true));
         let unseen = parse("- - - a b", false).expect("a file");
         assert_eq!((unseen.name.as_str(), unseen.dir, unseen.unseen, unseen.etag), ("a b", false, true, None));

@@ -43,13 +43,23 @@ impl Client {
     pub(crate) fn page(&mut self, path: &str, after: Option<&str>, options: PageOptions) -> Result<Page, ClientError> {
         let path = as_dir(path);
         self.check(&path)?;
-        let after_option = after.map(|after| format!("after={} ", escape(after))).unwrap_or_default();
-        let recursive = if options.recursive { "recursive=1 " } else { "" };
         let digest = if options.digests { "digest=1 " } else { "" };
-        let exec = if options.exec { "exec=1 " } else { "" };
-        let line = format!("LIST {recursive}{digest}{exec}{after_option}{path}\n");
+        let line = list_line(digest, &path, after, options);
         self.attempt(&path, &mut (), || true, |connection, _| page(connection, &line, after, options))
     }
+}
+
+fn list_line(told: &str, path: &str, after: Option<&str>, options: PageOptions) -> String {
+    let after = after.map(|after| format!("after={} ", escape(after))).unwrap_or_default();
+    let recursive = if options.recursive { "recursive=1 " } else { "" };
+    let exec = if options.exec { "exec=1 " } else { "" };
+    let limit = options.limit.map_or_else(String::new, |limit| format!("limit={limit} "));
+    format!("LIST {recursive}{told}{exec}{limit}{after}{path}\n")
+}
+
+/// Asks for the sum of a page, which is one line: `names=`, `sum=`, and `more=` and `unlisted=` as a page has them.
+pub(crate) fn sum_line(path: &str, after: Option<&str>, options: PageOptions) -> String {
+    list_line("sum=1 ", path, after, options)
 }
 
 /// The order of names, and of paths component by component.

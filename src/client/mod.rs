@@ -89,6 +89,7 @@ pub(crate) use {
     address::as_dir,
     error::printable,
     get::{keep_small, small_get},
+    list::sum_line,
     options::Replaced,
     page::PageOptions,
     partial_file::Target,

@@ -9,4 +9,6 @@ pub(crate) struct PageOptions {
     pub(crate) exec: bool,
     /// With everything in the directories of the directory; names are paths below it.
     pub(crate) recursive: bool,
+    /// Most names, if fewer than the server takes.
+    pub(crate) limit: Option<usize>,
 }

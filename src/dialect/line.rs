@@ -29,7 +29,9 @@ use crate::upload::{UploadStage, UploadState};
 use crate::wire::line;
 use get::GetExchange;
 pub(super) use say::refuse;
-use say::{say_complete, say_dir_made, say_etag, say_go, say_listing, say_node, say_space, say_stored, say_upload};
+use say::{
+    say_complete, say_dir_made, say_etag, say_go, say_listing, say_node, say_space, say_stored, say_sum, say_upload,
+};
 use upload::{Framing, PutExchange};
 
 const PASSWORD_IN_MESSAGE: Failure =
@@ -102,13 +104,18 @@ enum Exchange {
     },
     List {
         key: Key,
-        digests: bool,
-        exec: bool,
+        form: ListingForm,
     },
     /// MKDIR that tells whether the directory is new.
     MakeDir(Key),
     /// COPY, DELETE, MKDIR, RENAME, SPACE, TIME: nothing to remember but the name, for the message.
     Plain(Key),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ListingForm {
+    Names { digests: bool, exec: bool },
+    Sum { exec: bool },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -337,12 +344,13 @@ impl Protocol for Line {
                 let Exchange::Get(get) = &mut self.exchange else { return Action::Close(CloseReason::Internal) };
                 return get.opened(&meta, context);
             }
-            Answer::Listed(listing) => {
-                let Exchange::List { digests, exec, .. } = self.exchange else {
-                    return Action::Close(CloseReason::Internal);
-                };
-                say_listing(&listing, (digests, exec), context.out);
-            }
+            Answer::Listed(listing) => match self.exchange {
+                Exchange::List { form: ListingForm::Names { digests, exec }, .. } => {
+                    say_listing(&listing, (digests, exec), context.out);
+                }
+                Exchange::List { form: ListingForm::Sum { exec }, .. } => say_sum(&listing, exec, context.out),
+                _ => return Action::Close(CloseReason::Internal),
+            },
             Answer::Found(node) => {
                 let Exchange::Stat { key, verb, tells_digest } = &self.exchange else {
                     return Action::Close(CloseReason::Internal);

@@ -9,6 +9,7 @@ pub mod http;
 pub mod json;
 pub mod key;
 pub mod line;
+pub mod listing_sum;
 pub mod menu;
 pub mod metrics;
 pub mod name_choice;

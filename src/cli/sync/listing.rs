@@ -3,14 +3,16 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
+use std::iter::Enumerate;
 
 use rustix::fs::OFlags;
 
 use super::sides::Sides;
 use crate::cli::worker::Worker;
-use crate::client::sync::{Facts, Item, Node, PlanError};
-use crate::client::{Client, ClientError, Dir, Entry, ErrorKind, PageOptions, as_dir};
+use crate::client::sync::{Block, BlockSum, Facts, Item, Node, Page, PlanError, Remote};
+use crate::client::{Answer, Client, ClientError, Dir, Entry, ErrorKind, Jobs, PageOptions, Request, as_dir, sum_line};
 use crate::wire::key;
+use crate::wire::range::decimal;
 
 /// Opens a file of a local directory. No link on the way is followed.
 pub(super) fn open_in(tree: &Dir, path: &str) -> io::Result<File> {
@@ -21,6 +23,67 @@ pub(super) fn open_in(tree: &Dir, path: &str) -> io::Result<File> {
 /// The directory that a path is in, and the last component.
 pub(super) fn split(path: &str) -> (&str, &str) {
     path.rsplit_once('/').unwrap_or(("", path))
+}
+
+/// The names of the directory of the server.
+pub(super) struct Listed<'a> {
+    sides: &'a Sides<'a>,
+    client: &'a mut Client,
+    dir: String,
+}
+
+impl<'a> Listed<'a> {
+    pub(super) fn new(sides: &'a Sides<'a>, client: &'a mut Client) -> Self {
+        Self { sides, client, dir: as_dir(&sides.remote_path(".")) }
+    }
+}
+
+fn options(exec: bool, names: usize) -> PageOptions {
+    PageOptions { digests: true, exec, recursive: true, limit: Some(names).filter(|names| *names < usize::MAX) }
+}
+
+impl Remote for Listed<'_> {
+    fn sums(&mut self, blocks: &[Block]) -> Vec<Option<BlockSum>> {
+        let (dir, exec) = (&*self.dir, self.sides.args.perms);
+        let line = |block: &Block| sum_line(dir, block.after.as_deref(), options(exec, block.names));
+        let mut jobs = Sums { lines: blocks.iter().map(line).enumerate(), told: vec![None; blocks.len()] };
+        self.client.pipeline(&mut jobs);
+        jobs.told
+    }
+
+    fn page(&mut self, after: Option<&str>, names: usize) -> Result<Page, PlanError> {
+        let page =
+            self.client.page(&self.dir, after, options(self.sides.args.perms, names)).map_err(PlanError::Server)?;
+        let items = page.entries.into_iter().filter_map(|entry| {
+            self.sides.remote_item(entry.map_err(|kind| kind.at(&self.sides.remote.address, &self.dir)))
+        });
+        Ok(Page { items: items.collect(), next: page.next })
+    }
+}
+
+/// Asks for the sums of blocks.
+struct Sums<I> {
+    lines: Enumerate<I>,
+    told: Vec<Option<BlockSum>>,
+}
+
+impl<I: Iterator<Item = String>> Jobs for Sums<I> {
+    type Job = usize;
+
+    fn next(&mut self) -> Option<(usize, Request)> {
+        let (place, line) = self.lines.next()?;
+        Some((place, Request::new(line.into_bytes())))
+    }
+
+    fn done(&mut self, place: &usize, answer: Answer) -> bool {
+        let reply = answer.reply;
+        let names = reply.key("names").and_then(decimal).and_then(|names| usize::try_from(names).ok());
+        if let (Some(names), Some(sum), None) = (names, reply.key("sum"), reply.key("unlisted")) {
+            let more = reply.key("more") == Some("1");
+            self.told[*place] = Some(BlockSum { names, sum: sum.into(), more });
+        }
+        true
+    }
 }
 
 impl Sides<'_> {
@@ -37,15 +100,6 @@ impl Sides<'_> {
             None => return Err(conflict("the server cannot be used")),
         }
         Ok(worker.client())
-    }
-
-    /// All names of the directory of the server.
-    pub(super) fn listed<'c>(
-        &'c self,
-        client: &'c mut Client,
-    ) -> impl Iterator<Item = Result<Item, PlanError>> + use<'c> {
-        let options = PageOptions { digests: true, exec: self.args.perms, recursive: true };
-        client.listing(&as_dir(&self.remote_path(".")), options).filter_map(|entry| self.remote_item(entry))
     }
 
     fn remote_item(&self, entry: Result<Entry, ClientError>) -> Option<Result<Item, PlanError>> {

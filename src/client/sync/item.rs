@@ -36,7 +36,7 @@ pub(crate) struct Facts {
     pub(crate) size: u64,
     /// Seconds since 1970; negative before.
     pub(crate) mtime: i64,
-    /// Differs for each version: the ETag of a file on a server.
+    /// Differs for each version: the ETag of a file on a server. Empty for one that is equal to the local file.
     pub(crate) version: String,
     pub(crate) sha256: Option<[u8; 32]>,
     pub(crate) executable: bool,

@@ -25,6 +25,13 @@ pub(crate) struct Rules<'a> {
     pub(crate) hash: &'a mut Hash<'a>,
 }
 
+impl Rules<'_> {
+    /// The file may be changed again without another time.
+    pub(super) fn is_recent(&self, file: &Facts) -> bool {
+        (self.now - RECENT_S..self.now + 60).contains(&file.mtime)
+    }
+}
+
 /// Is told what is no change.
 pub(crate) trait Sink {
     /// The name is not made equal, with the reason.
@@ -35,14 +42,20 @@ pub(crate) trait Sink {
     fn unchanged(&mut self);
 }
 
-/// One listing.
-struct Side<I> {
-    items: I,
-    head: Option<Item>,
+/// Where a listing has been read to.
+#[derive(Debug, Default)]
+struct Position {
     /// The path before the head.
     last: String,
     /// What is below this directory is left out.
     omitted: Option<String>,
+}
+
+/// A part of one listing.
+struct Side<I> {
+    items: I,
+    head: Option<Item>,
+    at: Position,
 }
 
 /// A directory that the source does not have, while what is in it is compared.
@@ -56,22 +69,24 @@ struct Gone {
 
 /// The comparison.
 pub(crate) struct Merge<'a> {
-    rules: Rules<'a>,
+    pub(super) rules: Rules<'a>,
     draft: &'a mut Draft,
     sink: &'a mut dyn Sink,
     /// From the first to the one that the current name is in.
     gone: Vec<Gone>,
     /// A directory of the source in place of a file.
     replaced: Option<String>,
+    source: Position,
+    dest: Position,
 }
 
 impl<I: Iterator<Item = Result<Item, PlanError>>> Side<I> {
-    fn new(items: I) -> Self {
-        Self { items, head: None, last: String::new(), omitted: None }
+    fn new(items: I, at: Position) -> Self {
+        Self { items, head: None, at }
     }
 
     fn omits(&self, path: &str) -> bool {
-        self.omitted.as_ref().is_some_and(|dir| is_within(path, dir))
+        self.at.omitted.as_ref().is_some_and(|dir| is_within(path, dir))
     }
 
     /// Goes to the next name; what has none is passed to `unnamed`.
@@ -84,10 +99,10 @@ impl<I: Iterator<Item = Result<Item, PlanError>>> Side<I> {
                 }
                 continue;
             }
-            if order(&self.last, &item.path) != Ordering::Less {
+            if order(&self.at.last, &item.path) != Ordering::Less {
                 return Err(PlanError::Unsorted(item.path));
             }
-            self.last.clone_from(&item.path);
+            self.at.last.clone_from(&item.path);
             if !self.omits(&item.path) {
                 self.head = Some(item);
                 break;
@@ -103,16 +118,31 @@ impl<I: Iterator<Item = Result<Item, PlanError>>> Side<I> {
 
 impl<'a> Merge<'a> {
     pub(crate) fn new(rules: Rules<'a>, draft: &'a mut Draft, sink: &'a mut dyn Sink) -> Self {
-        Self { rules, draft, sink, gone: Vec::new(), replaced: None }
+        let (source, dest) = Default::default();
+        Self { rules, draft, sink, gone: Vec::new(), replaced: None, source, dest }
     }
 
-    /// Compares all.
-    pub(crate) fn run(
-        mut self,
+    /// Compares what is in one range of names, which comes after the ranges before.
+    pub(super) fn range(
+        &mut self,
+        local: impl Iterator<Item = Result<Item, PlanError>>,
+        remote: impl Iterator<Item = Result<Item, PlanError>>,
+    ) -> Result<(), PlanError> {
+        if self.rules.is_upload { self.compare_range(local, remote) } else { self.compare_range(remote, local) }
+    }
+
+    /// There are no more names.
+    pub(super) fn finish(mut self) -> io::Result<()> {
+        self.leave("")
+    }
+
+    fn compare_range(
+        &mut self,
         source: impl Iterator<Item = Result<Item, PlanError>>,
         dest: impl Iterator<Item = Result<Item, PlanError>>,
     ) -> Result<(), PlanError> {
-        let (mut source, mut dest) = (Side::new(source), Side::new(dest));
+        let mut source = Side::new(source, std::mem::take(&mut self.source));
+        let mut dest = Side::new(dest, std::mem::take(&mut self.dest));
         let (mut next_source, mut next_dest) = (true, true);
         loop {
             if next_source {
@@ -142,10 +172,10 @@ impl<'a> Merge<'a> {
             let is_compared = self.pair(&path, from.map(|item| item.node), to.map(|item| item.node))?;
             if !is_compared {
                 self.keep();
-                (source.omitted, dest.omitted) = (Some(path.clone()), Some(path));
+                (source.at.omitted, dest.at.omitted) = (Some(path.clone()), Some(path));
             }
         }
-        self.leave("")?;
+        (self.source, self.dest) = (source.at, dest.at);
         Ok(())
     }
 
@@ -236,9 +266,11 @@ impl<'a> Merge<'a> {
         Ok(())
     }
 
-    /// A file that may be moved or copied. Of those on a server, the digest must be known; a local one can be moved only.
+    /// A file that may be moved or copied. Of those on a server, the digest must be known, or be that of the local file;
+    /// a local one can be moved only.
     fn candidate(&mut self, path: &str, there: &Facts, stays: bool) {
-        let is_useful = if self.rules.is_upload { there.sha256.is_some() } else { !stays };
+        let has_digest = there.sha256.is_some() || there.version.is_empty();
+        let is_useful = if self.rules.is_upload { has_digest } else { !stays };
         if is_useful && there.size > 0 {
             let mut candidate = Candidate::new(path, there.size, there.sha256, stays);
             candidate.executable = there.executable;
@@ -252,7 +284,7 @@ impl<'a> Merge<'a> {
     /// A file that both have.
     fn compare(&mut self, path: &str, file: &Facts, there: &Facts) -> io::Result<()> {
         let has_same_time = file.mtime == there.mtime;
-        let is_recent = (self.rules.now - RECENT_S..self.rules.now + 60).contains(&file.mtime);
+        let is_recent = self.rules.is_recent(file);
         let is_other = file.size != there.size || (file.executable && !there.executable);
         let is_equal = match self.rules.equality {
             _ if is_other => false,

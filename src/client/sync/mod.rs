@@ -4,6 +4,7 @@
 //! [`Walk`] lists a local directory in the order in which a server lists its own; [`Merge`] compares two such listings and
 //! writes what is to be done into a [`Draft`]; [`Draft::finish`] finds files that were moved, and gives the [`Plan`].
 
+mod blocks;
 mod draft;
 mod item;
 mod merge;
@@ -15,6 +16,7 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use blocks::{Block, BlockSum, Page, Remote, compare};
 pub(crate) use draft::{Draft, Hash, MOVED_MAX};
 pub(crate) use item::{Facts, Item, Node, PlanError};
 pub(crate) use merge::{Merge, Rules, Sink};

@@ -2,6 +2,9 @@
 
 use std::collections::HashSet;
 
+/// Most files of one size that are read because a new file may be a copy of one that keeps its name.
+const STAYING_HASHED_MAX: usize = 16;
+
 /// A file of the destination.
 #[derive(Debug)]
 pub(super) struct Candidate {
@@ -104,8 +107,12 @@ impl Moves {
         let start = self.gone.partition_point(|it| it.size < size);
         let count = self.gone[start..].partition_point(|it| it.size == size);
         let same_size = &mut self.gone[start..start + count];
+        let mut left = STAYING_HASHED_MAX;
         for candidate in same_size.iter_mut().filter(|it| it.sha256.is_none()) {
-            candidate.sha256 = hash(&candidate.path);
+            if !candidate.stays || left > 0 {
+                left -= usize::from(candidate.stays);
+                candidate.sha256 = hash(&candidate.path);
+            }
         }
         same_size.sort_unstable_by(by_content);
     }

@@ -1,10 +1,13 @@
 //! Plans from listings that are written out.
 
 use std::collections::BTreeMap;
+use std::iter::empty;
 use std::vec::IntoIter;
 
+use super::item::order;
 use super::*;
 use crate::client::Equality;
+use crate::wire::listing_sum::ListingSum;
 
 /// Counts what is no change.
 #[derive(Default)]
@@ -52,6 +55,62 @@ fn listing(text: &str) -> IntoIter<Result<Item, PlanError>> {
     items.collect::<Vec<_>>().into_iter()
 }
 
+/// A server with this listing, in pages of three names at most.
+struct Server {
+    items: Vec<Item>,
+    knows_sums: bool,
+    pages: usize,
+}
+
+impl Server {
+    fn after(&self, after: Option<&str>, names: usize) -> &[Item] {
+        let start = after.map_or(0, |after| self.items.partition_point(|item| order(&item.path, after).is_le()));
+        &self.items[start..][..names.min(self.items.len() - start)]
+    }
+
+    fn has_more(&self, page: &[Item]) -> bool {
+        page.last().is_some_and(|last| *last != self.items[self.items.len() - 1])
+    }
+}
+
+impl Remote for Server {
+    fn sums(&mut self, blocks: &[Block]) -> Vec<Option<BlockSum>> {
+        let told = |block: &Block| {
+            let page = self.after(block.after.as_deref(), block.names);
+            let mut sum = ListingSum::new(false);
+            for item in page {
+                match &item.node {
+                    Node::Dir => sum.dir(&item.path),
+                    Node::File(facts) => sum.file(&item.path, (facts.size, facts.mtime), false),
+                    _ => return None,
+                }
+            }
+            let more = self.has_more(page);
+            self.knows_sums.then(|| BlockSum { names: page.len(), sum: sum.finish(), more })
+        };
+        blocks.iter().map(told).collect()
+    }
+
+    fn page(&mut self, after: Option<&str>, names: usize) -> Result<Page, PlanError> {
+        self.pages += 1;
+        let page = self.after(after, names.min(3));
+        let next = page.last().filter(|_| self.has_more(page)).map(|last| last.path.clone());
+        Ok(Page { items: page.iter().cloned().map(Ok).collect(), next })
+    }
+}
+
+/// Compares with a server, and checks that sums of blocks make no difference; returns how many pages it has sent.
+fn compared(planned: &mut dyn FnMut(&mut Server) -> (Vec<String>, Heard), dest: &str) -> (Vec<String>, Heard, usize) {
+    let items: Vec<Item> = listing(dest).collect::<Result<_, _>>().expect("items");
+    let mut server = Server { items, knows_sums: false, pages: 0 };
+    let (all, heard_of_all) = planned(&mut server);
+    (server.knows_sums, server.pages) = (true, 0);
+    let (lines, heard) = planned(&mut server);
+    assert_eq!((&lines, &heard.problems), (&all, &heard_of_all.problems), "{dest}");
+    assert_eq!((heard.skipped, heard.unchanged), (heard_of_all.skipped, heard_of_all.unchanged), "{dest}");
+    (lines, heard, server.pages)
+}
+
 /// The plan of an upload: `local` has the digests of local files by their paths.
 fn planned(source: &str, dest: &str, deletes: bool, equality: Equality, local: &str) -> (Vec<String>, Heard) {
     let digests: BTreeMap<&str, u8> = local
@@ -59,12 +118,21 @@ fn planned(source: &str, dest: &str, deletes: bool, equality: Equality, local: &
         .filter_map(|word| word.split_once('='))
         .map(|(path, digest)| (path, digest.as_bytes()[0]))
         .collect();
-    let mut hash = |path: &str| digests.get(path).map(|digest| [*digest; 32]);
-    let (mut heard, mut draft) = (Heard::default(), Draft::new(MOVED_MAX));
-    let rules = Rules { is_upload: true, equality, deletes, now: 1_000_000, hash: &mut hash };
-    Merge::new(rules, &mut draft, &mut heard).run(listing(source), listing(dest)).expect("a plan");
-    let mut hash = |path: &str| digests.get(path).map(|digest| [*digest; 32]);
-    let mut plan = draft.finish(true, true, &mut hash).expect("a plan");
+    let mut plan = |server: &mut Server| {
+        let mut hash = |path: &str| digests.get(path).map(|digest| [*digest; 32]);
+        let (mut heard, mut draft) = (Heard::default(), Draft::new(MOVED_MAX));
+        let rules = Rules { is_upload: true, equality, deletes, now: 1_000_000, hash: &mut hash };
+        let merge = Merge::new(rules, &mut draft, &mut heard);
+        compare(merge, listing(source), Some(server), false).expect("a plan");
+        let mut hash = |path: &str| digests.get(path).map(|digest| [*digest; 32]);
+        (told(draft.finish(true, true, &mut hash).expect("a plan")), heard)
+    };
+    let (lines, heard, _) = compared(&mut plan, dest);
+    (lines, heard)
+}
+
+/// A line for each change of a plan.
+fn told(mut plan: Plan) -> Vec<String> {
     let mut lines = Vec::new();
     for stage in Stage::ALL {
         for change in plan.changes(stage).expect("readable") {
@@ -75,7 +143,7 @@ fn planned(source: &str, dest: &str, deletes: bool, equality: Equality, local: &
         }
     }
     assert_eq!(plan.totals.changes, lines.len() as u64);
-    (lines, heard)
+    lines
 }
 
 #[track_caller]
@@ -146,7 +214,7 @@ fn a_moved_file_is_renamed_with_delete_and_copied_without() {
     let (lines, _) = planned(source, dest, true, Equality::SizeAndTime, "new/f=e");
     assert_eq!(lines, ["MakeDir new", "Send new/f", "Delete old/f over v-old/f", "RemoveDir old"]);
     // One that is equal may be copied, one that is replaced may not.
-    let (lines, _) = planned("a 5 7, b 5 7", "a 5 7 d", true, Equality::SizeAndTime, "b=d");
+    let (lines, _) = planned("a 5 7, b 5 7", "a 5 7 d", true, Equality::SizeAndTime, "a=d,b=d");
     assert_eq!(lines, ["Copy a b"]);
     let (lines, _) = planned("a 5 8, b 5 7", "a 5 7 d", true, Equality::SizeAndTime, "a=x,b=d");
     assert_eq!(lines, ["Send a over v-a", "Send b"]);
@@ -174,7 +242,81 @@ fn a_listing_that_is_not_sorted_gives_no_plan() {
         let (mut heard, mut draft) = (Heard::default(), Draft::new(1));
         let mut hash = |_: &str| None;
         let rules = Rules { is_upload: true, equality: Equality::SizeAndTime, deletes: true, now: 0, hash: &mut hash };
-        let result = Merge::new(rules, &mut draft, &mut heard).run(listing(""), listing(bad));
+        let result = Merge::new(rules, &mut draft, &mut heard).range(empty(), listing(bad));
         assert!(matches!(result, Err(PlanError::Unsorted(_))), "{bad}");
+    }
+}
+
+/// Two trees of few names, some of which are equal on both sides.
+fn two_trees(seed: &mut u64) -> (String, String, String) {
+    let mut draw = |below: u64| {
+        *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (*seed >> 33) % below
+    };
+    let (mut source, mut dest, mut local) = (String::new(), String::new(), String::new());
+    let is_quiet = draw(2) == 0;
+    for dir in ["", "a/", "b/", "b/c/", "b-/", "d/"] {
+        // A directory is on both sides, or on one.
+        let sides = if draw(4) == 0 { draw(3) } else { 2 };
+        if !dir.is_empty() {
+            source.push_str(if sides != 0 { dir } else { "" });
+            source.push_str(if sides != 0 { "," } else { "" });
+            dest.push_str(if sides != 1 { dir } else { "" });
+            dest.push_str(if sides != 1 { "," } else { "" });
+        }
+        for name in ["e", "f", "g", "h", "i"] {
+            let content = draw(4);
+            let there = if is_quiet && draw(10) > 0 { content } else { draw(4) };
+            let facts = |content: u64| format!("{} {}", content / 2 + 1, content + 5);
+            if sides != 0 && draw(5) > 0 {
+                source += &format!("{dir}{name} {},", facts(content));
+                local += &format!("{dir}{name}={content},");
+            }
+            if sides != 1 && draw(5) > 0 {
+                dest += &format!("{dir}{name} {} {there},", facts(there));
+            }
+        }
+    }
+    (sorted(&source), sorted(&dest), local)
+}
+
+fn sorted(listing: &str) -> String {
+    let mut lines: Vec<&str> = listing.split(',').filter(|line| !line.is_empty()).collect();
+    let path = |line: &str| line.split(' ').next().unwrap_or_default().trim_end_matches('/').to_owned();
+    lines.sort_by(|a, b| order(&path(a), &path(b)));
+    // No two sides of a tree have a directory without those above it here.
+    lines.join(",")
+}
+
+#[test]
+fn a_plan_is_the_same_whether_blocks_are_compared_by_their_sums_or_by_their_names() {
+    let mut seed = 28;
+    for _ in 0..300 {
+        let (source, dest, local) = two_trees(&mut seed);
+        for deletes in [false, true] {
+            planned(&source, &dest, deletes, Equality::SizeAndTime, &local);
+        }
+        planned(&source, &dest, true, Equality::Digest, &local);
+    }
+}
+
+#[test]
+fn of_equal_trees_no_name_is_sent_and_of_others_those_near_a_difference() {
+    let names = |other: Option<usize>, count: usize| {
+        let line = |n| format!("f{n:02} 5 {}", if other == Some(n) { 8 } else { 7 });
+        (0..count).map(line).collect::<Vec<_>>().join(",")
+    };
+    for (there, is_quiet) in [(names(None, 20), true), (names(Some(11), 20), false), (names(None, 22), false)] {
+        let mut plan = |server: &mut Server| {
+            let (mut heard, mut draft) = (Heard::default(), Draft::new(MOVED_MAX));
+            let mut hash = |_: &str| None;
+            let equality = Equality::SizeAndTime;
+            let rules = Rules { is_upload: true, equality, deletes: false, now: 1_000_000, hash: &mut hash };
+            compare(Merge::new(rules, &mut draft, &mut heard), listing(&names(None, 20)), Some(server), false)
+                .expect("a plan");
+            (told(draft.finish(true, true, &mut |_| None).expect("a plan")), heard)
+        };
+        let (_, _, pages) = compared(&mut plan, &there);
+        assert_eq!(pages, usize::from(!is_quiet), "{there}");
     }
 }

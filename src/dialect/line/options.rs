@@ -60,6 +60,8 @@ pub(super) struct Options {
     /// The token of the client.
     pub(super) resume: Option<Box<str>>,
     pub(super) sha256: Option<[u8; 32]>,
+    /// Tell what a page says as one digest.
+    pub(super) sum: bool,
     pub(super) trailer: bool,
 }
 
@@ -118,6 +120,8 @@ impl Options {
             "sha256" => {
                 self.sha256 = Some(line::sha256(value).ok_or(Failure::Malformed("sha256= is not 64 hex digits"))?);
             }
+            "sum" if value == "1" => self.sum = true,
+            "sum" => return Err(Failure::Malformed("sum= knows only 1")),
             "trailer" if value == "sha256" => self.trailer = true,
             "trailer" => return Err(Failure::Malformed("trailer= knows only sha256")),
             _ => unreachable!("every allowed name is listed above"),

@@ -8,6 +8,7 @@ use crate::error::Failure;
 use crate::object::{Entry, Key, Listing, Meta, Node, Stored, Usage};
 use crate::upload::{UploadStage, UploadState};
 use crate::wire::line;
+use crate::wire::listing_sum::ListingSum;
 use crate::wire::range::write_decimal;
 use crate::wire::status::{code, retry_after_s};
 
@@ -146,14 +147,35 @@ pub(super) fn say_listing(listing: &Listing, (digests, exec): (bool, bool), out:
         }
         let _ = writeln!(body, "{}{slash}", entry.name);
     }
-    let _ = write!(out, "OK {}{}", body.len(), if listing.more { " more=1" } else { "" });
+    let _ = write!(out, "OK {}", body.len());
+    say_rest(listing, out);
+    // The reply lives on the account of the transfer slot, so it takes no more than it must.
+    out.reserve_exact(body.len());
+    out.append(&mut body);
+}
+
+/// What [`say_listing`] says, as one digest.
+pub(super) fn say_sum(listing: &Listing, exec: bool, out: &mut Vec<u8>) {
+    let mut sum = ListingSum::new(exec);
+    for entry in &listing.entries {
+        match entry.node {
+            Some(Node::File(meta)) => sum.file(&entry.name, (meta.len, meta.mtime), meta.is_executable),
+            Some(Node::Dir { .. }) => sum.dir(&entry.name),
+            None => sum.unknown(&entry.name),
+        }
+    }
+    let _ = write!(out, "OK 0 names={} sum={}", listing.entries.len(), sum.finish());
+    say_rest(listing, out);
+}
+
+fn say_rest(listing: &Listing, out: &mut Vec<u8>) {
+    if listing.more {
+        out.extend_from_slice(b" more=1");
+    }
     if listing.unlisted > 0 {
         let _ = write!(out, " unlisted={}", listing.unlisted);
     }
     out.push(b'\n');
-    // The reply lives on the account of the transfer slot, so it takes no more than it must.
-    out.reserve_exact(body.len());
-    out.append(&mut body);
 }
 
 fn is_executable(entry: &Entry) -> bool {

@@ -5,7 +5,7 @@ use sha2::{Digest as _, Sha256};
 use super::get::{GetExchange, Trailer};
 use super::options::{OnlyIf, Options};
 use super::upload::{Framing, PutExchange};
-use super::{Exchange, Line, StatVerb, refuse};
+use super::{Exchange, Line, ListingForm, StatVerb, refuse};
 use crate::command::{Append, Command, Copying, DirCopy, Ends, Put, Whole};
 use crate::dialect::protocol::{Action, Context};
 use crate::error::{CloseReason, Failure};
@@ -96,8 +96,13 @@ impl Line {
     }
 
     pub(super) fn list(&mut self, request: &Request<'_>, context: &Context<'_>) -> Result<Action, Failure> {
-        let (options, Path { key, .. }) = pieces(request, &["after", "digest", "exec", "limit", "recursive"])?;
-        self.exchange = Exchange::List { key: key.clone(), digests: options.digest, exec: options.exec };
+        let (options, Path { key, .. }) = pieces(request, &["after", "digest", "exec", "limit", "recursive", "sum"])?;
+        let form = match (options.sum, options.digest) {
+            (true, true) => return Err(Failure::Malformed("sum=1 tells no digests of files")),
+            (true, false) => ListingForm::Sum { exec: options.exec },
+            (false, digests) => ListingForm::Names { digests, exec: options.exec },
+        };
+        self.exchange = Exchange::List { key: key.clone(), form };
         let names_max = context.limits.fixed.list_names_max;
         let limit = options.limit.map_or(names_max, |limit| limit.min(names_max));
         let Options { recursive, after, digest: digests, .. } = options;

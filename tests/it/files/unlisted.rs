@@ -35,6 +35,8 @@ fn every_form_of_listing_tells_how_many_names_it_leaves_out() {
     for (dir, unlisted) in [("mixed", Some("2")), ("odd", Some("1")), ("plain", None)] {
         let (line, _) = client.fetch(&format!("LIST limit=1 /{dir}/"));
         assert_eq!(value(&line, "unlisted").as_deref(), unlisted, "{line}");
+        let sum = client.ask(&format!("LIST sum=1 /{dir}/"));
+        assert_eq!(value(&sum, "unlisted").as_deref(), unlisted, "{sum}");
         for accept in ["application/json", "application/x-ndjson", "text/html", "*/*"] {
             let said = http(&server, &format!("GET /{dir}/"), accept);
             assert!(said.starts_with("HTTP/1.1 200 "), "{said}");

@@ -5,6 +5,7 @@ use std::time::Duration;
 use filewharf::access::Access;
 use filewharf::config::Limits;
 use filewharf::dialect::{Kind, Listening};
+use filewharf::platform::Signal;
 
 use super::Response;
 use crate::access::{http, rig as with_rules};
@@ -214,4 +215,24 @@ fn a_lock_needs_the_right_to_write_and_its_token_the_same_user() {
     assert_eq!(ask(&mut rig, "bob", "PUT /d/g", &own, "x").0, 423);
     assert_eq!(ask(&mut rig, "bob", "UNLOCK /d/g", &format!("Lock-Token: {token}\r\n"), "").0, 403);
     assert_eq!(ask(&mut rig, "anna", "PUT /d/g", &own, "x").0, 204);
+}
+
+#[test]
+fn a_lock_binds_writes_of_a_process_that_hands_over_until_the_token_is_shown() {
+    for (shows, wanted) in [(false, "ERR 423 "), (true, "HTTP/1.1 204 ")] {
+        let mut rig = server();
+        let token = lock(&mut rig, "/d/f", "");
+        let begun = rig.connect();
+        let head = if shows {
+            format!("PUT /d/f HTTP/1.1\r\nHost: x\r\nIf: ({token})\r\nContent-Length: 3\r\n\r\n")
+        } else {
+            "PUT 3 /d/f\n".to_owned()
+        };
+        rig.send(&begun, head.as_bytes());
+        rig.signal(Signal::HandOver);
+        rig.send(&begun, b"new");
+        let heard = String::from_utf8(begun.heard()).expect("text");
+        assert!(heard.contains(wanted), "{heard}");
+        assert_eq!(rig.file("d/f").as_deref(), Some(if shows { &b"new"[..] } else { b"0123456789" }), "{heard}");
+    }
 }

@@ -121,8 +121,8 @@ impl<S: Jobs> Pipeline<'_, S> {
             self.fill();
             let unsent = self.pending.len() - sent;
             if unsent > 0 {
-                let bytes: Vec<u8> =
-                    self.pending.iter().skip(sent).flat_map(|it| it.request.bytes.iter().copied()).collect();
+                let bytes: Vec<_> = self.pending.iter().skip(sent).map(|it| &it.request.bytes[..]).collect();
+                let bytes = bytes.concat();
                 let replies = self.pending.iter().skip(sent).map(|it| 1 + it.request.replies_before).sum();
                 connection.send_requests(&bytes, replies)?;
                 sent += unsent;

@@ -100,6 +100,8 @@ struct Inside<J> {
     listing: usize,
     /// What was taken last.
     last: WorkQueue,
+    /// Workers that wait for a job.
+    idle: usize,
     closed: bool,
 }
 
@@ -114,6 +116,7 @@ impl<J> Queue<J> {
             lists_of_dir_max: listing_max.saturating_sub(1).max(1),
             listing: 0,
             last: WorkQueue::Io,
+            idle: 0,
             closed: false,
         });
         let (len, lists_len) = (AtomicUsize::new(0), AtomicUsize::new(0));
@@ -150,7 +153,9 @@ impl<J> Queue<J> {
             if inside.closed {
                 return None;
             }
+            inside.idle += 1;
             inside = self.filled.wait(inside).unwrap_or_else(PoisonError::into_inner);
+            inside.idle -= 1;
         }
     }
 }
@@ -243,8 +248,12 @@ impl<J> WorkQueues<J> {
         let client = client.map_or(0, |group| group.index() + 1);
         inside.turns(kind).push(client, Waiting { kind, client, dir, job });
         queue.note_len(&inside);
+        let is_awaited = inside.idle > 0;
         drop(inside);
-        queue.filled.notify_one();
+        // A call to the kernel, even where no worker waits.
+        if is_awaited {
+            queue.filled.notify_one();
+        }
     }
 
     /// How many jobs no worker has taken yet. Never waits.

@@ -79,11 +79,26 @@ enum Unplaced {
 
 impl Namespace {
     pub(crate) fn commit(&self, staged: &Staged, commit: &Commit<'_>) -> Result<Change, StoreError> {
-        let committed = self.commit_when(staged, commit, &[], || Ok(()));
-        committed.map(|(change, ..)| change).inspect_err(|_| self.staging.abort(staged))
+        self.prepare(staged, commit).and_then(|heir| self.give_name(staged, commit, heir))
     }
 
-    /// The same for a file that the caller keeps if this fails. `ready` is called once the content is complete; its result
+    /// The first part of a commit: all that concerns the content.
+    pub(crate) fn prepare(&self, staged: &Staged, commit: &Commit<'_>) -> Result<Heir, StoreError> {
+        let heir = self.fs.health.check_writable().and_then(|()| self.complete(staged, commit));
+        heir.inspect_err(|error| {
+            self.fs.health.commit_ended(Some(error.failure));
+            self.staging.abort(staged);
+        })
+    }
+
+    /// The second part: the file gets its name.
+    pub(crate) fn give_name(&self, staged: &Staged, commit: &Commit<'_>, heir: Heir) -> Result<Change, StoreError> {
+        let published = self.fs.health.check_writable().and_then(|()| self.publish(staged, commit, &[], heir));
+        let named = self.published(published.map(|published| (published, ())));
+        named.map(|(change, ..)| change).inspect_err(|_| self.staging.abort(staged))
+    }
+
+    /// Both for a file that the caller keeps if this fails. `ready` is called once the content is complete; its result
     /// is dropped before this returns an error. `parts`: what the uploads hold that it is concatenated from.
     pub(crate) fn commit_when<T>(
         &self,
@@ -92,16 +107,25 @@ impl Namespace {
         parts: &[Arc<Holding>],
         ready: impl FnOnce() -> Result<T, StoreError>,
     ) -> Result<(Change, Stored, T), StoreError> {
-        let health = &self.fs.health;
-        let published = health
+        let published = self
+            .fs
+            .health
             .check_writable()
             .and_then(|()| self.complete(staged, commit))
             .and_then(|heir| Ok((heir, ready()?)))
             .and_then(|(heir, ready)| Ok((self.publish(staged, commit, parts, heir)?, ready)));
+        self.published(published)
+    }
+
+    /// How a commit has ended, and what follows.
+    fn published<T>(
+        &self,
+        published: Result<((Published, PendingSyncs), T), StoreError>,
+    ) -> Result<(Change, Stored, T), StoreError> {
         match &published {
             // A change with syncs to come counts once they are done.
             Ok(((_, syncs), _)) if !syncs.dirs.is_empty() => {}
-            result => health.commit_ended(result.as_ref().err().map(|error| error.failure)),
+            result => self.fs.health.commit_ended(result.as_ref().err().map(|error| error.failure)),
         }
         let (((meta, placed, displaced), syncs), ready) = published?;
         let stored = Stored { meta, durability: self.stored, placed };

@@ -21,6 +21,7 @@ use crate::store::namespace::exchange::{exchange_error, refuse_mounts};
 use crate::store::namespace::file_copy::{FileCopy, may_stand, refused, set_attributes};
 use crate::store::namespace::stripes::lock_names;
 use crate::store::namespace::tree_copy::TreeCopy;
+use crate::store::staging::gifts::Target;
 use crate::store::staging::pending_syncs::Change;
 use crate::store::staging::staged::Staged;
 use crate::store::staging::trash::Removal;
@@ -73,7 +74,7 @@ impl Namespace {
                 TreeCopy::new(self, copying, is_whole).map(|tree| Copy::Tree(Box::new(tree)))
             }
             _ if len_max.is_some_and(|len_max| stat::len(&stat) > len_max) => refused(Failure::TooLarge),
-            _ => self.begin_file(source, (from, to), above.as_deref()).map(|file| Copy::File(Box::new(file))),
+            _ => self.begin_file(source, (from, to), above).map(|file| Copy::File(Box::new(file))),
         }
     }
 
@@ -81,12 +82,12 @@ impl Namespace {
         &self,
         source: &FileSystem,
         (from, to): (&Key, &Key),
-        above: Option<&Dir>,
+        above: Option<Arc<Dir>>,
     ) -> Result<FileCopy, StoreError> {
         let (file, meta, _) = source.open_file(from.as_str())?;
         let holding = self.quotas.reserve(to, Some(meta.len), &[])?;
         self.staging.space.check(&self.fs, Some(meta.len))?;
-        let staged = self.staging.stage_file(to.as_str(), Some(meta.len), above)?;
+        let staged = self.staging.stage_file(to.as_str(), Some(meta.len), above.map(Target::from).as_ref())?;
         let staged = staged.holding(holding).executable(meta.is_executable);
         if let Err(error) = set_attributes(self, to.as_str(), (file.fd(), &staged.file)) {
             self.staging.abort(&staged);

@@ -12,6 +12,7 @@ use crate::store::fs::root::Dir;
 use crate::store::fs::stat::{may_replace, standing};
 use crate::store::namespace::Namespace;
 use crate::store::namespace::commit::Commit;
+use crate::store::staging::gifts::Target;
 use crate::store::staging::pending_syncs::Change;
 use crate::store::staging::staged::Staged;
 
@@ -34,7 +35,7 @@ impl Namespace {
         }
         let holding = self.quotas.reserve(&put.key, put.len, &[])?;
         self.staging.space.check(&self.fs, put.len)?;
-        let staged = self.staging.stage_file(put.key.as_str(), put.len, target.as_deref())?;
+        let staged = self.staging.stage_file(put.key.as_str(), put.len, target.map(Target::from).as_ref())?;
         Ok(Created::Staged(staged.holding(holding).executable(put.is_executable)))
     }
 
@@ -56,14 +57,14 @@ impl Namespace {
     }
 
     pub(crate) fn store(&self, put: &Put, bytes: &[u8]) -> Result<Change, StoreError> {
-        let dir = self.parents.nearest_dir(put.key.parent());
-        let staged = self.store_staged(put, bytes, dir.as_deref())?;
-        let dir = dir.filter(|dir| *dir.path == *put.key.parent());
+        let target = self.parents.nearest_dir(put.key.parent()).map(Target::from);
+        let staged = self.store_staged(put, bytes, target.as_ref())?;
+        let dir = target.map(|target| target.dir).filter(|dir| *dir.path == *put.key.parent());
         self.commit(&staged, &Commit { dir, ..Commit::whole(put, bytes.len() as u64) })
     }
 
     /// A whole small upload in its staging file, like one that is made in `target`.
-    pub(crate) fn store_staged(&self, put: &Put, bytes: &[u8], target: Option<&Dir>) -> Result<Staged, StoreError> {
+    pub(crate) fn store_staged(&self, put: &Put, bytes: &[u8], target: Option<&Target>) -> Result<Staged, StoreError> {
         self.fs.health.check_writable()?;
         let holding = self.quotas.reserve(&put.key, Some(bytes.len() as u64), &[])?;
         self.staging.space.check(&self.fs, Some(bytes.len() as u64))?;

@@ -22,12 +22,18 @@ impl Completions {
 
     /// Adds one, and wakes the loop unless that was done already.
     pub(crate) fn push(&self, finished: Finished) {
-        let was_empty = {
+        self.push_all([finished]);
+    }
+
+    /// The same for several, and the loop is woken once.
+    pub(crate) fn push_all(&self, finished: impl IntoIterator<Item = Finished>) {
+        let is_first = {
             let mut queue = lock(&self.queue);
-            queue.push_back(finished);
-            queue.len() == 1
+            let was_empty = queue.is_empty();
+            queue.extend(finished);
+            was_empty && !queue.is_empty()
         };
-        if was_empty {
+        if is_first {
             (self.wake)();
         }
     }
@@ -41,5 +47,36 @@ impl Completions {
     pub(crate) fn take(&self, ready: &mut VecDeque<Finished>) {
         debug_assert!(ready.is_empty(), "operations would overtake each other");
         std::mem::swap(&mut *lock(&self.queue), ready);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::ids::{ConnId, OpId};
+    use crate::platform::Outcome;
+    use crate::store::pool::jobs::Reply;
+
+    #[test]
+    fn the_loop_is_woken_once_for_all_that_it_has_not_taken() {
+        let wakes = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&wakes);
+        let completions = Completions::new(Arc::new(move || _ = counter.fetch_add(1, Ordering::Relaxed)));
+        let finished = |number| {
+            let id = OpId { conn: ConnId::new(0, 0), number };
+            Finished { id, result: Ok(Reply::Plain(Outcome::Closed)), chunk: None }
+        };
+        completions.push_all([]);
+        assert_eq!(wakes.load(Ordering::Relaxed), 0);
+        completions.push_all([finished(0), finished(1)]);
+        completions.push(finished(2));
+        assert_eq!(wakes.load(Ordering::Relaxed), 1);
+        let mut ready = VecDeque::new();
+        completions.take(&mut ready);
+        assert!(ready.iter().map(|one| one.id.number).eq(0..3));
+        completions.push(finished(3));
+        assert_eq!(wakes.load(Ordering::Relaxed), 2);
     }
 }

@@ -26,6 +26,7 @@ impl Pool {
     /// The same for several: those in the same directory share its sync.
     pub(crate) fn group_commit(&self, all: Vec<Pending>) {
         let mut led: Option<(Arc<Dir>, Vec<Pending>)> = None;
+        let mut finished = Vec::with_capacity(all.len());
         for mut pending in all {
             let Some(dir) = pending.syncs.dirs.pop() else {
                 pending.volume.names.parents.were_synced(&pending.syncs);
@@ -33,7 +34,7 @@ impl Pool {
                 for removal in pending.syncs.discarded.drain(..) {
                     self.empty(Box::new(removal));
                 }
-                self.completions.push(pending.finished);
+                finished.push(pending.finished);
                 continue;
             };
             match &mut led {
@@ -46,6 +47,7 @@ impl Pool {
                 None => led = self.groups.join(dir.id, pending).map(|first| (dir, vec![first])),
             }
         }
+        self.completions.push_all(finished);
         if let Some((dir, batch)) = led {
             let volume = Arc::clone(&batch[0].volume);
             self.lead(&volume, &dir, batch);
@@ -64,14 +66,16 @@ impl Pool {
             if result.is_ok() {
                 volume.fs.health.commit_ended(None);
             }
+            let mut finished = Vec::with_capacity(batch.len());
             for pending in batch {
                 match result {
                     Err(errno) => self.fail(volume, pending, errno),
-                    Ok(()) if pending.syncs.dirs.is_empty() => self.finish_change(pending),
+                    Ok(()) if pending.syncs.dirs.is_empty() => finished.push(pending),
                     // Not here: leading another directory could keep this one waiting.
                     Ok(()) => self.finish_later(pending),
                 }
             }
+            self.group_commit(finished);
             batch = self.groups.next_batch(dir.id);
         }
     }

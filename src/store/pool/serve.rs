@@ -65,9 +65,7 @@ impl Pool {
 
     pub(crate) fn work(&self, job: Job, scratch: &mut Vec<u8>) {
         match job {
-            Job::Serve { op: ref op @ Op::Store { .. }, shown: None, .. }
-                if self.fs.durable && !self.names_mount(op) =>
-            {
+            Job::Serve { op: ref op @ Op::Store { .. }, shown: None, .. } if !self.names_mount(op) => {
                 let jobs: Vec<_> = std::iter::once(job).chain(self.batch()).collect();
                 let stored = jobs.len();
                 self.store_many(jobs);

@@ -21,6 +21,7 @@ use crate::store::resumable::journal::{durability, share_of};
 use crate::store::resumable::open::Opened;
 use crate::store::resumable::record::Header;
 use crate::store::resumable::uploads::ResumableUploads;
+use crate::store::staging::gifts::Target;
 use crate::store::staging::pending_syncs::PendingSyncs;
 use crate::upload::{NewUpload, Role, UploadId, UploadStage};
 
@@ -163,7 +164,8 @@ impl ResumableUploads {
         let path = header.put.key.as_str();
         let target =
             if header.role == Role::Partial { None } else { self.names.parents.nearest_dir(header.put.key.parent()) };
-        let made = self.names.staging.make_file((folder.dir.fd.as_fd(), &part_name(id)), target.as_deref());
+        let target = target.map(Target::from);
+        let made = self.names.staging.make_file((folder.dir.fd.as_fd(), &part_name(id)), target.as_ref());
         let part = made.inspect_err(|errno| {
             if *errno == Errno::NOENT {
                 self.forget_folder(folder);

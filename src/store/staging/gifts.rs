@@ -5,13 +5,17 @@
 //! gives all of them, and is then named in the private directory. Where that cannot be done, group and list are set by
 //! hand. Private directories give nothing.
 
+use std::cell::OnceCell;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use rustix::fs::{Gid, Mode, Stat, fchmod, fchown, fstat};
 use rustix::io::Errno;
 use rustix::process::getegid;
 
+use crate::store::fs::caps::Caps;
 use crate::store::fs::linux;
+use crate::store::fs::root::Dir;
 
 const SETGID: Mode = Mode::SGID;
 
@@ -28,25 +32,54 @@ fn has_setgid(dir: &Stat) -> bool {
     Mode::from_raw_mode(dir.st_mode).contains(SETGID)
 }
 
-/// What a directory gives to a file, as far as it can be set by hand.
+/// The directory that files are made for elsewhere, and what it gives to them, found out for the first one. Not kept
+/// for longer than a few uploads: both may change.
+pub(crate) struct Target {
+    pub(crate) dir: Arc<Dir>,
+    gifts: OnceCell<Gifts>,
+}
+
+impl From<Arc<Dir>> for Target {
+    fn from(dir: Arc<Dir>) -> Self {
+        Self { dir, gifts: OnceCell::new() }
+    }
+}
+
+impl Target {
+    /// `elsewhere` is the directory in which the files are made.
+    pub(crate) fn gifts(&self, elsewhere: BorrowedFd<'_>, caps: &Caps) -> Result<&Gifts, Errno> {
+        if let Some(gifts) = self.gifts.get() {
+            return Ok(gifts);
+        }
+        let gifts = Gifts::of(self.dir.fd.as_fd(), elsewhere, caps)?;
+        Ok(self.gifts.get_or_init(|| gifts))
+    }
+}
+
+/// What a directory gives to a file that is made elsewhere.
 pub(crate) struct Gifts {
+    /// What can be set by hand.
     group: Option<Gid>,
     acl: Option<Vec<u8>>,
+    /// More than that.
+    are_more: bool,
 }
 
 impl Gifts {
-    pub(crate) fn of(dir: BorrowedFd<'_>, has_acls: bool) -> Result<Self, Errno> {
+    fn of(dir: BorrowedFd<'_>, elsewhere: BorrowedFd<'_>, caps: &Caps) -> Result<Self, Errno> {
         let stat = fstat(dir)?;
         // Other systems need no bit for it.
         let group = has_setgid(&stat) || cfg!(not(target_os = "linux"));
         let group = Some(Gid::from_raw(stat.st_gid)).filter(|gid| group && *gid != getegid());
-        let acl = if has_acls { linux::default_acl(dir)? } else { None };
-        Ok(Self { group, acl })
+        let acl = if caps.acls { linux::default_acl(dir)? } else { None };
+        let are_more =
+            caps.projects && linux::passes_on_project(dir) || caps.labels && !linux::have_same_label(dir, elsewhere);
+        Ok(Self { group, acl, are_more })
     }
 
     /// True if a file that is made elsewhere lacks something.
     pub(crate) fn are_any(&self) -> bool {
-        self.group.is_some() || self.acl.is_some()
+        self.group.is_some() || self.acl.is_some() || self.are_more
     }
 
     /// What cannot be set is left as it is.

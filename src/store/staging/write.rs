@@ -16,11 +16,11 @@ use crate::store::fs::errno::SiteErrno;
 use crate::store::fs::errno::{TARGET, is_stale};
 use crate::store::fs::linux;
 use crate::store::fs::resolve::dir_flags;
-use crate::store::fs::root::{Dir, FileSystem};
+use crate::store::fs::root::FileSystem;
 use crate::store::fs::stat::At;
 use crate::store::fs::sync::StageIn;
 use crate::store::staging::dirs::{StageDir, StageDirs};
-use crate::store::staging::gifts::Gifts;
+use crate::store::staging::gifts::Target;
 use crate::store::staging::locks::OwnDir;
 use crate::store::staging::space::Space;
 use crate::store::staging::staged::Staged;
@@ -49,7 +49,12 @@ pub(crate) struct Staging {
 
 impl Staging {
     /// A staging file, like one that is made in `target`.
-    pub(crate) fn stage_file(&self, path: &str, len: Option<u64>, target: Option<&Dir>) -> Result<Staged, StoreError> {
+    pub(crate) fn stage_file(
+        &self,
+        path: &str,
+        len: Option<u64>,
+        target: Option<&Target>,
+    ) -> Result<Staged, StoreError> {
         let Some(dirs) = &self.dirs else {
             return Err(StoreError::refused(Failure::Denied("the server is read-only"), "read-only"));
         };
@@ -81,16 +86,12 @@ impl Staging {
     }
 
     /// Makes a file in a private directory, like one that is made in `target`.
-    pub(crate) fn make_file(&self, at: At<'_>, target: Option<&Dir>) -> Result<OwnedFd, Errno> {
-        let Some(target) = target.map(|target| target.fd.as_fd()) else { return (self.make)(at.0, at.1) };
-        let caps = &self.fs.caps;
-        let gifts = Gifts::of(target, caps.acls)?;
-        let lacks = gifts.are_any()
-            || caps.projects && linux::passes_on_project(target)
-            || caps.labels && !linux::have_same_label(target, at.0);
-        if lacks
-            && caps.unnamed
-            && let Ok(file) = linux::make_unnamed(target)
+    pub(crate) fn make_file(&self, at: At<'_>, target: Option<&Target>) -> Result<OwnedFd, Errno> {
+        let Some(target) = target else { return (self.make)(at.0, at.1) };
+        let gifts = target.gifts(at.0, &self.fs.caps)?;
+        if gifts.are_any()
+            && self.fs.caps.unnamed
+            && let Ok(file) = linux::make_unnamed(target.dir.fd.as_fd())
             && linux::name_unnamed(file.as_fd(), at.0, at.1).is_ok()
         {
             return Ok(file);

@@ -2,20 +2,19 @@
 use super::*;
 use crate::platform::Health;
 use crate::store::fs::{linux, sync};
-use crate::store::pool::jobs::Finished;
-use crate::store::pool::jobs::Pending;
+use crate::store::pool::jobs::{Finished, Held, Job, Pending};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Mutex;
 
 /// What was synced under each root so far, what the next sync of names and of content is to say, and what
-/// happens during the next sync of names.
+/// happens during the next of each.
 #[derive(Default)]
 struct Seen {
     made: Vec<String>,
     fails: [Option<Errno>; 2],
-    meanwhile: Option<Box<dyn FnOnce() + Send>>,
+    meanwhile: [Option<Box<dyn FnOnce() + Send>>; 2],
 }
 
 static SEEN: Mutex<BTreeMap<PathBuf, Seen>> = Mutex::new(BTreeMap::new());
@@ -34,6 +33,9 @@ fn with_seen<T>(path: &Path, see: impl FnOnce(&str, &mut Seen) -> T) -> T {
 fn content(file: BorrowedFd<'_>, all: bool) -> Result<(), Errno> {
     with_seen(&path_of(file), |name, seen| {
         seen.made.push(format!("{} {name}", if all { "all of" } else { "content of" }));
+        if let Some(happens) = seen.meanwhile[1].take() {
+            happens();
+        }
         seen.fails[1].take().map_or(Ok(()), Err)
     })
 }
@@ -46,7 +48,7 @@ fn names(dir: BorrowedFd<'_>) -> Result<(), Errno> {
     there.sort_unstable();
     with_seen(&path, |name, seen| {
         seen.made.push(format!("/{name}: {}", there.join(" ")));
-        if let Some(happens) = seen.meanwhile.take() {
+        if let Some(happens) = seen.meanwhile[0].take() {
             happens();
         }
         seen.fails[0].take().map_or(Ok(()), Err)
@@ -249,10 +251,32 @@ fn a_change_is_refused_if_another_sync_fails_while_its_own_runs() {
         let mut noted = Noted::new(scope, &StoreConfig::default());
         let fs = Arc::clone(&noted.bench.store.fs);
         with_seen(noted.dir.path(), |_, seen| {
-            seen.meanwhile = Some(Box::new(move || fs.degrade("fsync folder", Errno::IO)));
+            seen.meanwhile[0] = Some(Box::new(move || fs.degrade("fsync folder", Errno::IO)));
         });
         assert_eq!(noted.bench.store_file("f", b"x", Precondition::None), Err(Failure::Internal), "{scope:?}");
     }
+}
+
+#[test]
+fn uploads_that_are_stored_together_go_where_their_path_leads_once_all_are_synced() {
+    let mut noted = Noted::new(Scope::Dir, &StoreConfig::default());
+    noted.bench.make("a").unwrap();
+    let (old, new) = (noted.dir.path().join("a"), noted.dir.path().join("b"));
+    with_seen(noted.dir.path(), |_, seen| {
+        seen.made.clear();
+        seen.meanwhile[1] = Some(Box::new(move || {
+            std::fs::rename(&old, new).unwrap();
+            std::fs::create_dir(old).unwrap();
+        }));
+    });
+    let jobs = ["a/f", "a/g"].map(|name| {
+        let op = Op::Store { put: Box::new(put(name, None, Precondition::None)), chunk: chunk(b"x") };
+        Job::Serve { id: CONN, client: None, op, held: Held::None, shown: None }
+    });
+    noted.bench.store.in_flight += 2;
+    noted.bench.store.pool.store_many(jobs.into());
+    assert!(noted.bench.next().result.is_ok() && noted.bench.next().result.is_ok());
+    assert_eq!(noted.syncs(), ["content of UPLOAD", "content of UPLOAD", "/a: f g"]);
 }
 
 #[test]

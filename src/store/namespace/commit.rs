@@ -173,6 +173,9 @@ impl Namespace {
     /// when the name is given counts.
     fn inherit_early(&self, staged: &Staged, commit: &Commit<'_>, heir: &mut Heir) -> Result<bool, StoreError> {
         let key = commit.key;
+        if commit.precondition.wants_absent() {
+            return Ok(false); // it will replace nothing
+        }
         let dir = commit.dir.clone().map_or_else(|| self.fs.dir(key.parent()), Ok);
         let Ok(dir) = dir else { return Ok(false) };
         let at = (dir.fd.as_fd(), key.name());

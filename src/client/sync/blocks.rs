@@ -59,6 +59,8 @@ struct Local {
     /// Of how many names, and what the sum is of these; `None` if equal names and times would not be enough.
     names: usize,
     sum: Option<Box<str>>,
+    /// What a server has after `last` is after the last one of these names as well.
+    is_tight: bool,
     /// No more follow.
     is_end: bool,
 }
@@ -71,7 +73,8 @@ impl Local {
         exec: bool,
         is_certain: impl Fn(&Facts) -> bool,
     ) -> Result<Self, PlanError> {
-        let mut block = Self { items: Vec::new(), after, last: None, names: 0, sum: None, is_end: false };
+        let mut block =
+            Self { items: Vec::new(), after, last: None, names: 0, sum: None, is_tight: false, is_end: false };
         let (mut sum, mut is_comparable) = (ListingSum::new(exec), true);
         while block.names < BLOCK_NAMES && block.items.len() < 2 * BLOCK_NAMES {
             let Some(item) = items.next().transpose()? else {
@@ -90,6 +93,7 @@ impl Local {
             block.names += usize::from(is_counted(&item));
             if !matches!(item.node, Node::Unnamed(_)) && key::relative(&item.path).is_ok() {
                 block.last = Some(item.path.clone());
+                block.is_tight = is_counted(&item);
             }
             block.items.push(item);
         }
@@ -106,9 +110,8 @@ impl Local {
     fn state(&self, told: Option<&BlockSum>) -> State {
         match told {
             Some(told) if told.names == 0 && !told.more => State::Over,
-            Some(told) if told.names == self.names && self.sum.as_ref() == Some(&told.sum) => {
-                State::Equal { is_last: !told.more }
-            }
+            Some(told) if told.names != self.names || self.sum.as_ref() != Some(&told.sum) => State::Other,
+            Some(told) if self.is_tight || !told.more => State::Equal { is_last: !told.more },
             _ => State::Other,
         }
     }

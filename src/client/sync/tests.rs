@@ -113,6 +113,17 @@ fn compared(planned: &mut dyn FnMut(&mut Server) -> (Vec<String>, Heard), dest: 
 
 /// The plan of an upload: `local` has the digests of local files by their paths.
 fn planned(source: &str, dest: &str, deletes: bool, equality: Equality, local: &str) -> (Vec<String>, Heard) {
+    planned_for(true, (source, dest), deletes, equality, local)
+}
+
+/// The plan of an upload or a download, of the listings here and there.
+fn planned_for(
+    is_upload: bool,
+    (here, there): (&str, &str),
+    deletes: bool,
+    equality: Equality,
+    local: &str,
+) -> (Vec<String>, Heard) {
     let digests: BTreeMap<&str, u8> = local
         .split(',')
         .filter_map(|word| word.split_once('='))
@@ -121,13 +132,13 @@ fn planned(source: &str, dest: &str, deletes: bool, equality: Equality, local: &
     let mut plan = |server: &mut Server| {
         let mut hash = |path: &str| digests.get(path).map(|digest| [*digest; 32]);
         let (mut heard, mut draft) = (Heard::default(), Draft::new(MOVED_MAX));
-        let rules = Rules { is_upload: true, equality, deletes, now: 1_000_000, hash: &mut hash };
+        let rules = Rules { is_upload, equality, deletes, now: 1_000_000, hash: &mut hash };
         let merge = Merge::new(rules, &mut draft, &mut heard);
-        compare(merge, listing(source), Some(server), false).expect("a plan");
+        compare(merge, listing(here), Some(server), false).expect("a plan");
         let mut hash = |path: &str| digests.get(path).map(|digest| [*digest; 32]);
-        (told(draft.finish(true, true, &mut hash).expect("a plan")), heard)
+        (told(draft.finish(is_upload, is_upload, &mut hash).expect("a plan")), heard)
     };
-    let (lines, heard, _) = compared(&mut plan, dest);
+    let (lines, heard, _) = compared(&mut plan, there);
     (lines, heard)
 }
 
@@ -268,7 +279,9 @@ fn two_trees(seed: &mut u64) -> (String, String, String) {
             let content = draw(4);
             let there = if is_quiet && draw(10) > 0 { content } else { draw(4) };
             let facts = |content: u64| format!("{} {}", content / 2 + 1, content + 5);
-            if sides != 0 && draw(5) > 0 {
+            if sides != 0 && draw(20) == 0 {
+                source += &format!("{dir}{name} ->,");
+            } else if sides != 0 && draw(5) > 0 {
                 source += &format!("{dir}{name} {},", facts(content));
                 local += &format!("{dir}{name}={content},");
             }
@@ -293,11 +306,20 @@ fn a_plan_is_the_same_whether_blocks_are_compared_by_their_sums_or_by_their_name
     let mut seed = 28;
     for _ in 0..300 {
         let (source, dest, local) = two_trees(&mut seed);
-        for deletes in [false, true] {
-            planned(&source, &dest, deletes, Equality::SizeAndTime, &local);
+        for is_upload in [false, true] {
+            for deletes in [false, true] {
+                planned_for(is_upload, (&source, &dest), deletes, Equality::SizeAndTime, &local);
+            }
+            planned_for(is_upload, (&source, &dest), true, Equality::Digest, &local);
         }
-        planned(&source, &dest, true, Equality::Digest, &local);
     }
+}
+
+#[test]
+fn a_file_of_the_server_where_a_link_ends_this_side_is_a_failure_and_not_passed_over() {
+    let (_, heard) =
+        planned_for(false, ("a 5 7, b 5 7, l ->", "a 5 7, b 5 7, l 1 1"), false, Equality::SizeAndTime, "");
+    assert_eq!(heard.problems, ["l"]);
 }
 
 #[test]

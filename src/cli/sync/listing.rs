@@ -38,20 +38,20 @@ impl<'a> Listed<'a> {
     }
 }
 
-fn options(exec: bool, names: usize) -> PageOptions {
-    PageOptions { digests: true, exec, recursive: true, limit: Some(names).filter(|names| *names < usize::MAX) }
+fn options(exec: bool, limit: Option<usize>) -> PageOptions {
+    PageOptions { digests: true, exec, recursive: true, limit }
 }
 
 impl Remote for Listed<'_> {
     fn sums(&mut self, blocks: &[Block]) -> Vec<Option<BlockSum>> {
         let (dir, exec) = (&*self.dir, self.sides.args.perms);
-        let line = |block: &Block| sum_line(dir, block.after.as_deref(), options(exec, block.names));
+        let line = |block: &Block| sum_line(dir, block.after.as_deref(), options(exec, Some(block.names)));
         let mut jobs = Sums { lines: blocks.iter().map(line).enumerate(), told: vec![None; blocks.len()] };
         self.client.pipeline(&mut jobs);
         jobs.told
     }
 
-    fn page(&mut self, after: Option<&str>, names: usize) -> Result<Page, PlanError> {
+    fn page(&mut self, after: Option<&str>, names: Option<usize>) -> Result<Page, PlanError> {
         let page =
             self.client.page(&self.dir, after, options(self.sides.args.perms, names)).map_err(PlanError::Server)?;
         let items = page.entries.into_iter().filter_map(|entry| {

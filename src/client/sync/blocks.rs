@@ -46,8 +46,8 @@ pub(crate) struct Page {
 pub(crate) trait Remote {
     /// The sums of these blocks; `None` for one that is not known, or has names that no line can carry.
     fn sums(&mut self, blocks: &[Block]) -> Vec<Option<BlockSum>>;
-    /// About as many names, after this path.
-    fn page(&mut self, after: Option<&str>, names: usize) -> Result<Page, PlanError>;
+    /// What comes after this path: at most this many names, or as many as fit a page.
+    fn page(&mut self, after: Option<&str>, names: Option<usize>) -> Result<Page, PlanError>;
 }
 
 /// Names of the local directory in their order.
@@ -171,7 +171,7 @@ impl<R: Remote> Iterator for Range<'_, R> {
         while self.items.is_empty() {
             let after = self.next.take()?;
             // A server that has many more names sends them in few pages.
-            let names = if self.names_left > 0 { self.names_left.saturating_add(PAGE_SLACK) } else { usize::MAX };
+            let names = (self.names_left > 0).then_some(self.names_left + PAGE_SLACK);
             match self.remote.page(after.as_deref(), names) {
                 Ok(page) => {
                     self.names_left = self.names_left.saturating_sub(page.items.len());
@@ -205,7 +205,7 @@ pub(crate) fn compare(
     match remote {
         None => merge.range(local, empty())?,
         Some(remote) if merge.rules.equality.needs_digest() => {
-            merge.range(local, Range::new(remote, None, None, usize::MAX))?;
+            merge.range(local, Range::new(remote, None, None, 0))?;
         }
         Some(remote) => {
             let (mut after, mut is_over) = (None, false);

@@ -91,9 +91,9 @@ impl Remote for Server {
         blocks.iter().map(told).collect()
     }
 
-    fn page(&mut self, after: Option<&str>, names: usize) -> Result<Page, PlanError> {
+    fn page(&mut self, after: Option<&str>, names: Option<usize>) -> Result<Page, PlanError> {
         self.pages += 1;
-        let page = self.after(after, names.min(3));
+        let page = self.after(after, names.map_or(3, |names| names.min(3)));
         let next = page.last().filter(|_| self.has_more(page)).map(|last| last.path.clone());
         Ok(Page { items: page.iter().cloned().map(Ok).collect(), next })
     }

@@ -402,7 +402,7 @@ fn every_conversation_goes_as_written_byte_by_byte() {
 fn every_conversation_goes_as_written_at_every_cut() {
     for transcript in all() {
         for cut in transcript.places() {
-            for mode in [Mode::PLAIN, Mode { deferred: true, held: true, lags: true, window: 11 }] {
+            for mode in [Mode::PLAIN, Mode { deferred: true, held: true, lags: true, window: 3 }] {
                 run(&transcript, mode, &limits(), &[cut]);
             }
         }

@@ -74,18 +74,23 @@ impl StillPlatform {
 
     /// An upload that the store has named is called by a number, as in memory; those named by others keep their names.
     fn numbered_upload(&mut self, mut upload: Box<UploadState>) -> Box<UploadState> {
-        if !self.named_uploads.contains(&upload.id) {
-            let place = self.uploads.iter().position(|id| *id == upload.id).unwrap_or_else(|| {
-                self.uploads.push(upload.id);
-                self.uploads.len() - 1
-            });
-            upload.id = UploadId((place as u128 + 1).to_be_bytes());
-        }
+        upload.id = self.number_of(upload.id);
         if let UploadStage::Complete(Some(stored)) = &mut upload.stage {
             stored.meta = self.numbered(stored.meta);
         }
         upload.expires_s = STARTED_S + EXPIRY_S;
         upload
+    }
+
+    fn number_of(&mut self, id: UploadId) -> UploadId {
+        if self.named_uploads.contains(&id) {
+            return id;
+        }
+        let place = self.uploads.iter().position(|real| *real == id).unwrap_or_else(|| {
+            self.uploads.push(id);
+            self.uploads.len() - 1
+        });
+        UploadId((place as u128 + 1).to_be_bytes())
     }
 
     fn real_upload(&mut self, id: UploadId) -> UploadId {
@@ -178,8 +183,7 @@ impl Store for StillPlatform {
 
     fn next_wanted(&mut self) -> Option<UploadId> {
         let id = self.os.get_mut().store().next_wanted()?;
-        let place = self.uploads.iter().position(|real| *real == id);
-        Some(place.map_or(id, |place| UploadId((place as u128 + 1).to_be_bytes())))
+        Some(self.number_of(id))
     }
 
     fn set_superseded(&mut self, is_superseded: bool) {

@@ -55,7 +55,7 @@ impl Mode {
             deferred: n & 1 != 0,
             held: n & 2 != 0,
             lags: n & 4 != 0,
-            window: if n & 8 != 0 { 11 } else { usize::MAX },
+            window: if n & 8 != 0 { 3 } else { usize::MAX },
         })
     }
 }

@@ -1,7 +1,7 @@
 //! Operations on uploads that another server of the directory is attached to: tried again until it has left the upload,
 //! for a while.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::error::StoreError;
@@ -33,13 +33,13 @@ struct TakeOver {
 /// Each connection waits for one upload at most.
 #[derive(Debug)]
 pub(crate) struct TakeOvers {
-    waiting: BTreeMap<OpId, TakeOver>,
+    waiting: HashMap<OpId, TakeOver>,
     pub(crate) within: Duration,
 }
 
 impl Default for TakeOvers {
     fn default() -> Self {
-        Self { waiting: BTreeMap::new(), within: WITHIN }
+        Self { waiting: HashMap::new(), within: WITHIN }
     }
 }
 
@@ -67,9 +67,9 @@ impl TakeOvers {
     }
 
     pub(crate) fn pop_due(&mut self, now: Instant) -> Option<(OpId, Wanted)> {
-        let due = |one: &&mut TakeOver| one.wanted.is_some() && one.at <= now;
-        let (id, one) = self.waiting.iter_mut().map(|(id, one)| (*id, one)).find(|(_, one)| due(one))?;
-        Some((id, one.wanted.take()?))
+        let due = self.waiting.iter_mut().filter(|(_, one)| one.wanted.is_some() && one.at <= now);
+        let (id, one) = due.min_by_key(|(id, one)| (one.at, **id))?;
+        Some((*id, one.wanted.take()?))
     }
 }
 

@@ -1,7 +1,6 @@
 //! Which directories are being synced, and the changes that wait for that.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::collections::HashMap;
 use std::sync::Mutex;
 
 use crate::store::fs::stat::DirId;
@@ -10,21 +9,18 @@ use crate::store::pool::jobs::Pending;
 
 /// The changes that wait for the sync of each directory. A directory is in the map while a worker leads.
 #[derive(Debug, Default)]
-pub(crate) struct SyncGroups(Mutex<BTreeMap<DirId, Vec<Pending>>>);
+pub(crate) struct SyncGroups(Mutex<HashMap<DirId, Vec<Pending>>>);
 
 impl SyncGroups {
     /// Registers; gives the change back if there is no leader, which makes the caller the leader.
     pub(crate) fn join(&self, dir: DirId, pending: Pending) -> Option<Pending> {
-        match lock(&self.0).entry(dir) {
-            Entry::Occupied(mut waiting) => {
-                waiting.get_mut().push(pending);
-                None
-            }
-            Entry::Vacant(place) => {
-                place.insert(Vec::new());
-                Some(pending)
-            }
-        }
+        let mut map = lock(&self.0);
+        let Some(waiting) = map.get_mut(&dir) else {
+            map.insert(dir, Vec::new());
+            return Some(pending);
+        };
+        waiting.push(pending);
+        None
     }
 
     /// The changes registered since; the leader is done when there are none.

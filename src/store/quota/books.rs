@@ -4,7 +4,7 @@
 //! What is stored under a prefix never grows over its quota by a change of this process: all that may still come is
 //! counted before, in one step for all quotas on the way up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use crate::config::{Quota, QuotaUnit};
@@ -51,12 +51,12 @@ impl Account {
 #[derive(Debug, Default)]
 pub(crate) struct Books {
     pub(crate) accounts: BTreeMap<AccountId, Account>,
-    by_prefix: BTreeMap<Box<str>, Vec<AccountId>>,
+    by_prefix: HashMap<Box<str>, Vec<AccountId>>,
     /// Of accounts, changes and counts.
     last_number: u64,
     pub(crate) changes: Vec<Change>,
     /// Directories that are being moved, or removed with their content, by number.
-    pub(crate) moving: BTreeMap<u64, Moving>,
+    pub(crate) moving: HashMap<u64, Moving>,
     /// How often other quotas were set.
     pub(crate) sets: u64,
     pub(crate) cursor: Option<Cursor>,

@@ -1,6 +1,6 @@
 //! Changes of names under way: what they store counts from before the system call, what they remove until after it.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 
 use crate::error::Failure;
 use crate::store::fs::walk::Place;
@@ -203,7 +203,7 @@ impl Books {
     }
 
     /// Of the accounts there were at `began`, only `kept` are concerned.
-    pub(crate) fn narrow(&mut self, number: u64, began: u64, kept: &BTreeSet<AccountId>) {
+    pub(crate) fn narrow(&mut self, number: u64, began: u64, kept: &HashSet<AccountId>) {
         let Some(moving) = self.moving.get_mut(&number) else { return };
         for id in moving.within.extract_if(.., |id| *id < began && !kept.contains(id)) {
             if let Some(account) = self.accounts.get_mut(&id) {

@@ -3,7 +3,7 @@
 //! Without a quota nothing here locks or allocates. The lock is held for a few look-ups, so the loop may take it; no
 //! other lock is taken meanwhile but that of one holding.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -363,12 +363,12 @@ impl MovingDir {
     }
 
     /// What has this mark may count for these accounts.
-    pub(crate) fn note(&self, mark: Option<&str>, kept: &mut BTreeSet<AccountId>) {
+    pub(crate) fn note(&self, mark: Option<&str>, kept: &mut HashSet<AccountId>) {
         kept.extend(self.quotas.books().marked(mark));
     }
 
     /// Only these of the accounts that there were are concerned.
-    pub(crate) fn narrow(&self, began: u64, kept: &BTreeSet<AccountId>) {
+    pub(crate) fn narrow(&self, began: u64, kept: &HashSet<AccountId>) {
         self.quotas.books().narrow(self.number, began, kept);
     }
 }

@@ -1,6 +1,6 @@
 //! What must be synced before a change may be acknowledged, and which directories are not durable yet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 
@@ -75,7 +75,7 @@ pub(crate) struct UnsyncedDirs(pub(crate) Mutex<New>);
 /// The parent of each new directory, and which making it was.
 #[derive(Debug, Default)]
 pub(crate) struct New {
-    pub(crate) parents: BTreeMap<DirId, (u64, Arc<Dir>)>,
+    pub(crate) parents: HashMap<DirId, (u64, Arc<Dir>)>,
     /// Where directories were moved to. What is under one cannot be told from its inode, so as long
     /// as a move is not durable, every change must sync it.
     pub(crate) moves: BTreeMap<u64, Arc<Dir>>,

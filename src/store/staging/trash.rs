@@ -5,7 +5,7 @@
 //! and nothing is removed that is not directly in a directory of the trash. Links are removed, never followed; what is
 //! mounted cannot be moved, so it is never entered.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -226,7 +226,7 @@ enum Stage {
     /// Finds out which of the quotas that there were at the beginning are concerned.
     Marking {
         began: u64,
-        concerned: BTreeSet<AccountId>,
+        concerned: HashSet<AccountId>,
     },
     Removing(Option<Box<Removal>>),
 }
@@ -255,7 +255,7 @@ impl Leftovers {
         names.next()?;
         names.entries.rewind();
         let charged = quotas.removing_left();
-        let stage = Stage::Marking { began: charged.begin_narrowing(), concerned: BTreeSet::new() };
+        let stage = Stage::Marking { began: charged.begin_narrowing(), concerned: HashSet::new() };
         Some(Self { names, stage, count: 0, charged })
     }
 

@@ -31,9 +31,7 @@ pub(super) fn open(
     }
     if let Some(dir) = files.self_signed.as_ref().filter(|_| files.certificate.is_none()) {
         let named = named(files, listens);
-        let mut all = [&named[..], &known_as(listens)].concat();
-        all.sort();
-        all.dedup();
+        let all = [&named[..], &known_as(listens)].concat();
         let own = make_self_signed(dir, all, process::unix_time()).map_err(ServerError::tls)?;
         let (dir, fingerprint) = (dir.display(), own.fingerprint());
         log::info!(

@@ -1,7 +1,7 @@
 //! What uploads that are kept hold of quotas: what has come of them, from when they are made or found until they have
 //! their name or are gone.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::object::Key;
@@ -37,8 +37,8 @@ impl ResumableUploads {
             return Vec::new();
         }
         // One may be joined several times, and holds its bytes once.
-        let ids: BTreeSet<_> = joins.iter().map(|(id, _)| id.0).collect();
+        let ids: HashSet<UploadId> = joins.iter().map(|(id, _)| *id).collect();
         let index = lock(&self.index);
-        ids.into_iter().filter_map(|id| index.holding(UploadId(id))).collect()
+        ids.into_iter().filter_map(|id| index.holding(id)).collect()
     }
 }

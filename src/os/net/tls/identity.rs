@@ -190,7 +190,7 @@ pub struct OwnCertificate(CertificateDer<'static>);
 
 /// Makes a key and a certificate that it signs itself in `dir`, for these names and addresses, unless they are there and
 /// do not end soon.
-pub fn make_self_signed(dir: &Path, names: Vec<String>, now_s: u64) -> Result<OwnCertificate, IdentityError> {
+pub fn make_self_signed(dir: &Path, mut names: Vec<String>, now_s: u64) -> Result<OwnCertificate, IdentityError> {
     let (path, key) = (dir.join(TlsFiles::CERTIFICATE_NAME), dir.join(TlsFiles::KEY_NAME));
     let first = || certificates(&path).map(|mut all| OwnCertificate(all.swap_remove(0)));
     if path.exists() {
@@ -202,6 +202,8 @@ pub fn make_self_signed(dir: &Path, names: Vec<String>, now_s: u64) -> Result<Ow
         // The certificate goes first and comes last: a start that was cut off in between makes both.
         fs::remove_file(&path).map_err(|error| IdentityError::File(path.clone(), error))?;
     }
+    names.sort();
+    names.dedup();
     // Another key, and with it another serial number: clients refuse two certificates that have the same.
     let made = rcgen::KeyPair::generate().map_err(failed)?;
     let mut params = rcgen::CertificateParams::new(names).map_err(failed)?;

@@ -154,21 +154,22 @@ impl List {
     fn read(&mut self, root: &[u8]) -> io::Result<Vec<(Box<str>, u64)>> {
         self.file.rewind()?;
         let mut lines = BufReader::new((&self.file).take(LIST_BYTES_MAX));
-        let (mut served, mut line, mut text, mut left_out) = (Vec::new(), Vec::new(), 0, 0);
+        let (mut served, mut line, mut text, mut left_out) = (Vec::<(Box<str>, u64)>::new(), Vec::new(), 0, 0);
         while lines.read_until(b'\n', &mut line)? > 0 {
             if let Some(mount) = point_inside(&line, root) {
                 text += mount.0.len();
-                if served.len() < SERVED_MAX && text <= TEXT_MAX { served.push(mount) } else { left_out += 1 }
+                match served.binary_search_by(|(point, _)| point.cmp(&mount.0)) {
+                    // Of several at one path the last covers the others.
+                    Ok(at) => served[at] = mount,
+                    Err(at) if served.len() < SERVED_MAX && text <= TEXT_MAX => served.insert(at, mount),
+                    Err(_) => left_out += 1,
+                }
             }
             line.clear();
         }
         if left_out > 0 {
             log::warn!(target: TARGET, "{left_out} file systems mounted in the served folder are not served: too many");
         }
-        // Of several at one path the last covers the others.
-        served.reverse();
-        served.sort_by(|(one, _), (other, _)| one.cmp(other));
-        served.dedup_by(|(one, _), (other, _)| one == other);
         Ok(served)
     }
 }

@@ -28,6 +28,9 @@ impl<P: Platform> Reactor<P> {
 
     /// Tells the connections that an upload passes from one to another.
     pub(super) fn hand_over_uploads(&mut self) {
+        if !self.uploads.has_due() {
+            return; // nearly always
+        }
         for due in self.uploads.take_due() {
             let (Due::Supersede(id) | Due::Refuse(id, _) | Due::Submit(id, _)) = &due;
             let Some(mut driver) = self.driver(*id) else { continue };

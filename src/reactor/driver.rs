@@ -149,7 +149,6 @@ impl<P: Platform> Driver<'_, P> {
                     None => store.submit(id, client, op),
                     Some(shown) => store.submit_unlocked(id, client, op, shown),
                 }
-                self.env.counters.queued = store.queued();
             }
         }
     }

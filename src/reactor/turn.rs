@@ -41,7 +41,10 @@ impl<P: Platform> Reactor<P> {
     }
 
     fn timeout(&self) -> Option<Duration> {
-        self.due().map(|at| at.saturating_duration_since(self.env.clock.now))
+        if self.has_work() {
+            return Some(Duration::ZERO);
+        }
+        self.next_deadline().map(|at| at.saturating_duration_since(self.env.clock.now))
     }
 
     /// When the next turn has something to do though no event comes: in the past, as of the last turn, if it has now.
@@ -106,7 +109,6 @@ impl<P: Platform> Reactor<P> {
         let pace = if store.is_lagging() { DiskPace::Lags } else { DiskPace::KeepsUp };
         self.env.disk = Disk { pace, flush_window: store.flush_window() };
         self.env.counters.health = store.health();
-        self.env.counters.queued = store.queued();
     }
 
     /// Other limits from now on, for what is under way too. They must be such as a server may start with.
@@ -130,7 +132,6 @@ impl<P: Platform> Reactor<P> {
             Event::Acceptable(listener) => self.listeners.acceptable(listener),
             Event::Completions => {
                 while let Some(done) = self.platform.store().next_completion() {
-                    self.env.counters.queued = self.platform.store().queued();
                     let mut driver = self.driver(done.id.conn).expect("an entry outlives its operations");
                     driver.complete(done);
                     driver.enqueue();
@@ -264,6 +265,9 @@ impl<P: Platform> Reactor<P> {
     }
 
     fn send_replies(&mut self) {
+        if self.scheduler.replies.is_empty() {
+            return; // several times in each turn
+        }
         let mut replies = std::mem::take(&mut self.scheduler.replies);
         for id in replies.drain(..) {
             self.drive(id, self.env.limits.fixed.turn_bytes_min, false);

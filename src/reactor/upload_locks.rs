@@ -165,6 +165,10 @@ impl UploadLocks {
         !self.held.is_empty() && self.held.contains_key(&conn)
     }
 
+    pub(super) fn has_due(&self) -> bool {
+        !self.due.is_empty()
+    }
+
     pub(super) fn take_due(&mut self) -> Vec<Due> {
         std::mem::take(&mut self.due)
     }

@@ -1,5 +1,6 @@
-//! Mutation tests. `mutants.txt` names defects that the tests must find: one at a time they are put into a
-//! copy of the sources, and the suite that is named for it must fail.
+//! Mutation tests. `mutants.txt` names defects that the tests must find: each is put into a copy of the sources, and
+//! the suite that is named for it must fail. Nearly all are in one program, which takes the one whose number it finds in
+//! its environment, since a build takes longer than most suites; the others are built one by one.
 //!
 //! `cargo test --test mutants -- --ignored --nocapture`; `MUTANT=words` runs those with these
 //! words in their name. Those of the suite `faults` need root and `strace`.
@@ -26,16 +27,18 @@
 
 mod source;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use source::Source;
+use source::{Change, Source};
 
 const LIST: &str = include_str!("mutants.txt");
 /// A suite that takes longer hangs, and has found the mutant so.
-const SUITE_S: &str = "1200";
+const SUITE_S: &str = "600";
+/// Names the mutant to a program that has several.
+const VARIABLE: &str = "MUTANT_NUMBER";
 
 #[derive(Debug, Default)]
 struct Mutant {
@@ -86,12 +89,12 @@ fn sources(root: &Path) -> BTreeMap<PathBuf, Source> {
     sources
 }
 
-/// The files that a mutant may change, and each so changed.
-fn places(mutant: &Mutant, sources: &BTreeMap<PathBuf, Source>) -> Vec<(PathBuf, String)> {
+/// The files that a mutant may change, and how.
+fn places(mutant: &Mutant, sources: &BTreeMap<PathBuf, Source>) -> Vec<(PathBuf, Change)> {
     let Mutant { function, old, new, .. } = mutant;
     let in_file = |(path, source): (&PathBuf, &Source)| {
-        let changed = source.changes(function, old, new).into_iter();
-        changed.map(|text| (path.clone(), text)).collect::<Vec<_>>()
+        let changes = source.changes(function, old, new).into_iter();
+        changes.map(|change| (path.clone(), change)).collect::<Vec<_>>()
     };
     sources.iter().flat_map(in_file).collect()
 }
@@ -147,15 +150,28 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Runs a suite in the copy; true if it passes.
-fn passes(suite: &str, tree: &Path, target: &Path) -> bool {
-    let mut run = Command::new("timeout");
-    run.arg(SUITE_S).args(["cargo", "test", "--quiet", "--offline"]).args(suite.split(' '));
-    run.current_dir(tree).env("CARGO_TARGET_DIR", target).env("RUST_BACKTRACE", "0").env("SIM_FAILURES", "1");
-    let output = run.output().expect("cargo and timeout");
-    let words = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!words.contains("could not compile"), "a mutant must compile:\n{words}");
-    output.status.success()
+/// The copy of the sources, where mutants are built and run.
+struct Copy {
+    tree: PathBuf,
+    target: PathBuf,
+}
+
+impl Copy {
+    /// Builds and runs a suite, with the mutant of this number if there is one; true if it passes.
+    fn passes(&self, suite: &str, number: Option<usize>) -> bool {
+        let (choice, tests) = suite.split_once(" -- ").unwrap_or((suite, ""));
+        let run = |limit_s: &str, more: &[&str]| {
+            let mut run = Command::new("timeout");
+            run.args([limit_s, "cargo", "test", "--quiet", "--offline"]).args(choice.split(' ')).args(more);
+            run.current_dir(&self.tree).env("CARGO_TARGET_DIR", &self.target);
+            run.env("RUST_BACKTRACE", "0").env("SIM_FAILURES", "1").env_remove(VARIABLE);
+            run.envs(number.map(|number| (VARIABLE, number.to_string()))).output().expect("cargo and timeout")
+        };
+        let build = run("1800", &["--no-run"]);
+        assert!(build.status.success(), "a mutant must compile:\n{}", String::from_utf8_lossy(&build.stderr));
+        let tests: Vec<&str> = ["--"].into_iter().chain(tests.split(' ').filter(|word| !word.is_empty())).collect();
+        run(SUITE_S, &tests).status.success()
+    }
 }
 
 #[test]
@@ -166,19 +182,45 @@ fn every_mutant_is_found() {
     let mutants: Vec<Mutant> = list().into_iter().filter(|mutant| mutant.name.contains(&wanted)).collect();
     assert!(!mutants.is_empty(), "no mutant has {wanted:?} in its name");
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let (tree, target) = (dir.path().join("tree"), root.join("target/mutants"));
-    copy(&root, &tree);
-    let sources = sources(&tree);
+    let copied = Copy { tree: dir.path().join("tree"), target: root.join("target/mutants") };
+    copy(&root, &copied.tree);
+    let sources = sources(&copied.tree);
+    let places: Vec<(PathBuf, Change)> =
+        mutants.iter().map(|mutant| places(mutant, &sources).pop().expect("checked above")).collect();
+    let is_switched = |(path, change): &(PathBuf, Change)| {
+        let others: Vec<&Change> = places.iter().filter(|other| other.0 == *path).map(|other| &other.1).collect();
+        change.can_switch(&others)
+    };
     let mut survivors = Vec::new();
-    for mutant in &mutants {
-        let (path, changed) = places(mutant, &sources).pop().expect("checked above");
-        fs::write(&path, changed).expect("a changed file");
-        let survives = passes(&mutant.suite, &tree, &target);
-        println!("{}: {}", if survives { "SURVIVED" } else { "killed" }, mutant.name);
+    let mut note = |mutant: &str, survives: bool| {
+        println!("{}: {mutant}", if survives { "SURVIVED" } else { "killed" });
         if survives {
-            survivors.push(&mutant.name);
+            survivors.push(mutant.to_owned());
         }
-        fs::write(&path, sources[&path].text()).expect("the file as it was");
+    };
+
+    for (path, source) in &sources {
+        let here = places.iter().enumerate().filter(|(_, place)| place.0 == *path && is_switched(place));
+        let changes: Vec<(usize, &Change)> = here.map(|(number, place)| (number, &place.1)).collect();
+        if !changes.is_empty() {
+            fs::write(path, source.switched(VARIABLE, &changes)).expect("a changed file");
+        }
+    }
+    let mut suites = BTreeSet::new();
+    for (number, mutant) in mutants.iter().enumerate().filter(|(number, _)| is_switched(&places[*number])) {
+        if suites.insert(&mutant.suite) {
+            assert!(copied.passes(&mutant.suite, None), "{:?} fails without a mutant", mutant.suite);
+        }
+        note(&mutant.name, copied.passes(&mutant.suite, Some(number)));
+    }
+    for (path, source) in &sources {
+        fs::write(path, source.text()).expect("the file as it was");
+    }
+
+    for (mutant, (path, change)) in mutants.iter().zip(&places).filter(|(_, place)| !is_switched(place)) {
+        fs::write(path, sources[path].with(change)).expect("a changed file");
+        note(&mutant.name, copied.passes(&mutant.suite, None));
+        fs::write(path, sources[path].text()).expect("the file as it was");
     }
     println!("{} of {} mutants killed", mutants.len() - survivors.len(), mutants.len());
     assert!(survivors.is_empty(), "these were not found: {survivors:?}");

@@ -1,6 +1,7 @@
 //! As much of Rust as it takes to find a function by its name and a run of tokens in it, whatever file it is
 //! in and however it is laid out.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// Stands for any run of tokens with matching brackets, as short as possible.
@@ -65,6 +66,9 @@ fn literal_len(text: &str) -> Option<usize> {
 struct Function {
     path: String,
     body: Range<usize>,
+    /// Whether its body may be chosen while the program runs: not in a `const fn`, and not where each body is a type
+    /// of its own (`-> impl …`).
+    can_switch: bool,
 }
 
 /// Every function of a source, given as the texts of its tokens.
@@ -82,7 +86,9 @@ fn functions(words: &[&str]) -> Vec<Function> {
         {
             let of = types.iter().rev().find(|(block, _)| block.contains(&at)).map(|(_, name)| format!("{name}::"));
             let path = format!("{}{}", of.unwrap_or_default(), words[at + 1]);
-            functions.push(Function { path, body: block(words, open) });
+            let is_const = at > 0 && words[at - 1] == "const";
+            let can_switch = !is_const && !words[at..open].windows(3).any(|words| words == ["-", ">", "impl"]);
+            functions.push(Function { path, body: block(words, open), can_switch });
         }
     }
     functions
@@ -158,6 +164,24 @@ fn matched(words: &[&str], pattern: &[&str]) -> Option<(usize, Vec<Range<usize>>
     None
 }
 
+/// A function that has another body.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// The bytes of the body as it is.
+    body: Range<usize>,
+    text: String,
+    can_switch: bool,
+}
+
+impl Change {
+    /// Whether this and all of `others` can be in one program, which chooses when it runs.
+    pub fn can_switch(&self, others: &[&Self]) -> bool {
+        let is_inside =
+            |other: &Range<usize>| self.body != *other && other.start <= self.body.start && self.body.end <= other.end;
+        self.can_switch && !others.iter().any(|other| is_inside(&other.body))
+    }
+}
+
 /// One file of sources.
 pub struct Source {
     text: String,
@@ -177,11 +201,11 @@ impl Source {
         &self.text
     }
 
-    /// The source with each place changed at which `old` is in a function of this path.
-    pub fn changes(&self, function: &str, old: &str, new: &str) -> Vec<String> {
+    /// Each place at which `old` is in a function of this path, with `new` there.
+    pub fn changes(&self, function: &str, old: &str, new: &str) -> Vec<Change> {
         let pattern: Vec<&str> = tokens(old).into_iter().map(|token| &old[token]).collect();
         let mut changed = Vec::new();
-        for body in self.functions.iter().filter(|found| found.path == function).map(|found| &found.body) {
+        for Function { body, can_switch, .. } in self.functions.iter().filter(|found| found.path == function) {
             let words: Vec<&str> = self.tokens[body.clone()].iter().map(|token| &self.text[token.clone()]).collect();
             for at in 0..words.len() {
                 let Some((len, gaps)) = matched(&words[at..], &pattern) else { continue };
@@ -194,11 +218,47 @@ impl Source {
                 for gap in gaps {
                     replacement = replacement.replacen(ANY, &self.text[span(gap)], 1);
                 }
-                let Range { start, end } = span(0..len);
-                changed.push(format!("{}{replacement}{}", &self.text[..start], &self.text[end..]));
+                let place = span(0..len);
+                let body = self.tokens[body.start].start..self.tokens[body.end - 1].end;
+                let text =
+                    format!("{}{replacement}{}", &self.text[body.start..place.start], &self.text[place.end..body.end]);
+                changed.push(Change { body, text, can_switch: *can_switch });
             }
         }
         changed
+    }
+
+    /// The source with this change.
+    pub fn with(&self, change: &Change) -> String {
+        let mut source = self.text.clone();
+        source.replace_range(change.body.clone(), &change.text);
+        source
+    }
+
+    /// The source with all of these changes, of which the program takes the one whose number the environment variable
+    /// `variable` has, and none without it.
+    pub fn switched(&self, variable: &str, changes: &[(usize, &Change)]) -> String {
+        let mut bodies: BTreeMap<usize, Vec<(usize, &Change)>> = BTreeMap::new();
+        for &(number, change) in changes {
+            bodies.entry(change.body.start).or_default().push((number, change));
+        }
+        let mut source = self.text.clone();
+        // From the last, since each moves what follows it.
+        for changes in bodies.into_values().rev() {
+            let body = changes[0].1.body.clone();
+            let number = format!(
+                "std::env::var({variable:?}).ok().and_then(|number| number.parse().ok()).unwrap_or(usize::MAX)"
+            );
+            let arms: String =
+                changes.iter().map(|(number, change)| format!("{number} => {}\n", change.text)).collect();
+            let text = format!(
+                "{{ static MUTANT: std::sync::LazyLock<usize> = std::sync::LazyLock::new(|| {number});\n\
+                 match *MUTANT {{ {arms} _ => {} }} }}",
+                &self.text[body.clone()]
+            );
+            source.replace_range(body, &text);
+        }
+        source
     }
 }
 
@@ -207,8 +267,8 @@ fn a_change_is_found_by_function_and_tokens() {
     let source = "impl<T: Fn() -> u8> Trait for a::Type<T> where T: Copy {\n    fn f(&self) -> [u8; 2] {\n        \
                   call(b\"}\", '}', |x: &'static str| x.y( 1,\n 2)); // }\n    }\n}\nfn f() { x.y(3) }\n";
     let source = Source::new(source.to_owned());
-    let one = |function, old, new| match <[String; 1]>::try_from(source.changes(function, old, new)) {
-        Ok([changed]) => changed,
+    let one = |function, old, new| match <[Change; 1]>::try_from(source.changes(function, old, new)) {
+        Ok([change]) => source.with(&change),
         Err(all) => panic!("{} places", all.len()),
     };
     assert!(one("Type::f", "x.y(1, 2)", "z").contains("|x: &'static str| z); // }"));
@@ -216,4 +276,20 @@ fn a_change_is_found_by_function_and_tokens() {
     assert!(one("f", "x.y(…)", "").ends_with("fn f() {  }\n"));
     assert!(source.changes("Type::f", "x.y(3)", "").is_empty() && source.changes("g", "x", "").is_empty());
     assert_eq!(source.changes("Type::f", "'}'", "").len(), 1);
+}
+
+#[test]
+fn a_program_chooses_one_of_several_changes_where_its_body_may_be_chosen() {
+    let source = Source::new(
+        "fn a() -> u8 { 1 }\nconst fn b() { 2 }\nfn c() -> impl Iterator { 3 }\nfn d() { fn e() { 4 } 5 }".to_owned(),
+    );
+    let change = |function, old| source.changes(function, old, "9").pop().expect("one place");
+    let [a, d, e] = [change("a", "1"), change("d", "5"), change("e", "4")];
+    assert!(a.can_switch(&[&d]) && d.can_switch(&[&e]) && !e.can_switch(&[&d]));
+    assert!(!change("b", "2").can_switch(&[]) && !change("c", "3").can_switch(&[]));
+    let text = source.switched("N", &[(7, &a), (8, &a), (9, &d)]);
+    assert!(
+        text.contains("7 => { 9 }\n8 => { 9 }\n _ => { 1 } } }") && text.contains("_ => { fn e() { 4 } 5 } } }"),
+        "{text}"
+    );
 }

@@ -9,6 +9,7 @@ use super::{STEP, plain_rig, said, seconds, short_limits};
 #[test]
 fn the_loop_sleeps_until_the_next_deadline() {
     let mut rig = Rig::new(Mode::PLAIN, short_limits().with(|l| l.live.drain_grace = seconds(7)), Access::default());
+    rig.turn();
     assert_eq!(rig.sleep(), None);
     let idle = rig.connect();
     assert_eq!(rig.sleep(), Some(seconds(300)));

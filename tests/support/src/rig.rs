@@ -252,6 +252,16 @@ impl Rig {
         self.world().shape.descriptors = if exhausted { 0 } else { usize::MAX };
     }
 
+    /// From here on no directory can be synced.
+    pub fn fails_syncs(&mut self) {
+        self.world().faults.sync_error = 1000;
+    }
+
+    /// The names that are locked for a process that starts now.
+    pub fn locks_kept(&mut self) -> Vec<String> {
+        self.world().disk.kept_locks(0).into_iter().map(|lock| lock.key.as_str().to_owned()).collect()
+    }
+
     /// From here on the kernel cannot report new connections.
     pub fn watches_no_connection(&mut self) {
         self.world().faults.register_fails = 1000;
@@ -323,10 +333,10 @@ impl Rig {
     /// Turns until the server would sleep.
     fn settle(&mut self) {
         for _ in 0..1_000_000 {
-            self.turn();
-            if self.world().slept {
+            if !self.world().has_events() && self.sleep() != Some(Duration::ZERO) {
                 return;
             }
+            self.turn();
         }
         panic!("the server never comes to rest");
     }
@@ -384,8 +394,9 @@ impl Rig {
     }
 
     /// How long the loop sleeps if nothing happens.
-    pub fn sleep(&mut self) -> Option<Duration> {
-        self.world().sleep
+    pub fn sleep(&self) -> Option<Duration> {
+        let now = self.world().now();
+        self.reactor.due().map(|at| at.saturating_duration_since(now))
     }
 
     /// True once the server has ended after a drain.

@@ -24,10 +24,6 @@ pub(super) struct Still {
     pub(super) holds_completions: bool,
     /// How many clients were refused for want of descriptors.
     pub(super) shed: u32,
-    /// The loop wanted to sleep: nothing is left to do.
-    pub(super) slept: bool,
-    /// For this long, if no event comes.
-    pub(super) sleep: Option<Duration>,
     /// Files that were opened, as they were then.
     cached: BTreeMap<String, Ino>,
     /// Bytes were received since: the real store looks again.
@@ -57,8 +53,6 @@ impl Still {
             rules: None,
             holds_completions: false,
             shed: 0,
-            slept: false,
-            sleep: None,
             cached: BTreeMap::new(),
             cache_is_old: false,
         }
@@ -66,6 +60,15 @@ impl Still {
 
     pub(super) fn link(&mut self, peer: &Peer) -> &mut Link {
         self.net.links.get_mut(&peer.link).expect("no client forgets its connection")
+    }
+
+    fn has_completions(&self) -> bool {
+        !self.disk.done.is_empty() && !self.holds_completions
+    }
+
+    /// Whether the server need not wait.
+    pub(super) fn has_events(&self) -> bool {
+        !self.events.is_empty() || self.has_completions()
     }
 
     /// An event of this connection, if they are asked for.
@@ -93,13 +96,11 @@ impl World for Still {
         self.base + self.now
     }
 
-    fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) {
-        events.append(&mut self.events);
-        if !self.disk.done.is_empty() && !self.holds_completions {
-            events.push(Event::Completions);
+    fn wait(&mut self, _timeout: Option<Duration>, events: &mut Vec<Event>) {
+        if self.has_completions() {
+            self.events.push(Event::Completions);
         }
-        self.slept = events.is_empty() && timeout != Some(Duration::ZERO);
-        self.sleep = timeout;
+        events.append(&mut self.events);
     }
 
     fn take_rules(&mut self) -> Option<Arc<Rules>> {

@@ -224,7 +224,7 @@ impl Disk {
         self.tree.mtime_step = seconds;
     }
 
-    pub(super) fn kept_locks(&self, now_s: u64) -> Vec<DavLock> {
+    pub(crate) fn kept_locks(&self, now_s: u64) -> Vec<DavLock> {
         let there = |lock: &&DavLock| lock.expires_s > now_s && self.tree.at(lock.key.as_str()).is_some();
         self.dav_locks.values().filter(there).cloned().collect()
     }

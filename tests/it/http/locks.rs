@@ -171,6 +171,15 @@ fn a_lock_of_a_name_that_nothing_has_makes_an_empty_file() {
 }
 
 #[test]
+fn a_lock_that_was_not_granted_is_not_kept_for_the_next_process() {
+    let mut rig = server();
+    lock(&mut rig, "/other", "");
+    rig.fails_syncs();
+    assert_eq!(code(&mut rig, "LOCK /new", "", EXCLUSIVE), 500);
+    assert_eq!(rig.locks_kept(), ["other"]);
+}
+
+#[test]
 fn conditions_of_versions_hold_with_those_of_locks() {
     let mut rig = server();
     let token = lock(&mut rig, "/other", "");

@@ -36,7 +36,7 @@ use source::{Change, Source};
 
 const LIST: &str = include_str!("mutants.txt");
 /// A suite that takes longer hangs, and has found the mutant so.
-const SUITE_S: &str = "600";
+const SUITE_S: &str = "300";
 /// Names the mutant to a program that has several.
 const VARIABLE: &str = "MUTANT_NUMBER";
 

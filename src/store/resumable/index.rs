@@ -275,6 +275,16 @@ mod tests {
     }
 
     #[test]
+    fn nothing_of_the_record_of_an_earlier_upload_with_the_same_id_counts_as_durable() {
+        let mut index = index(4, 1000);
+        assert_eq!(refusal(&mut index, 1, share(1, 1)), None);
+        index.is_durable(id(1), 7);
+        assert_eq!(index.durable(id(1)), 7);
+        assert_eq!(refusal(&mut index, 1, share(1, 1)), None);
+        assert_eq!(index.durable(id(1)), 0);
+    }
+
+    #[test]
     fn clients_without_a_name_leave_places_to_those_with_one() {
         let mut index = index(16, 1000);
         for n in 0..14 {

@@ -35,7 +35,7 @@ pub const BINARY: &str = env!("CARGO_BIN_EXE_filewharf");
 
 /// A server without a log.
 pub fn start(root: &Path, options: &[&str]) -> Program {
-    run_by(&[], root, options)
+    Program::try_start(&[], BINARY, root, options, Stdio::null()).expect("the server starts")
 }
 
 /// On an address that must be free.
@@ -52,11 +52,13 @@ pub fn logging(root: &Path, options: &[&str], log: Stdio) -> (Program, Option<Ch
 
 /// In a shell that runs a command first.
 pub fn run_by_shell(root: &Path, first: &str) -> Program {
-    run_by(&["sh", "-c", &format!("{first} && exec \"$0\" \"$@\"")], root, &[])
+    run_by_shell_logging(root, first, Stdio::null())
 }
 
-fn run_by(before: &[&str], root: &Path, options: &[&str]) -> Program {
-    Program::try_start(before, BINARY, root, options, Stdio::null()).expect("the server starts")
+/// The same, with its log there.
+pub fn run_by_shell_logging(root: &Path, first: &str, log: Stdio) -> Program {
+    let shell = ["sh", "-c", &format!("{first} && exec \"$0\" \"$@\"")];
+    Program::try_start(&shell, BINARY, root, &[], log).expect("the server starts")
 }
 
 /// Runs the binary to its end, which must come.

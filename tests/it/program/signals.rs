@@ -3,13 +3,14 @@
 use std::fs;
 #[cfg(target_os = "linux")]
 use std::os::{fd::OwnedFd, unix::fs::PermissionsExt as _};
+use std::process::Stdio;
 
 use rustix::process::Signal;
 
 use support::client::{Client, wait_until};
 use support::process;
 
-use crate::program::{logging, run_by_shell, start};
+use crate::program::{logging, run_by_shell, run_by_shell_logging, start};
 
 // covers: interrupted
 #[test]
@@ -207,8 +208,11 @@ fn a_file_of_our_own_beyond_the_limit_on_file_sizes_is_a_lack_of_space() {
 #[cfg(target_os = "linux")]
 fn a_hangup_that_is_ignored_from_the_start_changes_nothing() {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let program = run_by_shell(dir.path(), "trap '' HUP");
-    program.signal(Signal::HUP);
-    program.client().expect("PING", "OK 0");
-    program.end();
+    let (terminal, _window) = terminal();
+    for log in [Stdio::null(), terminal.into()] {
+        let program = run_by_shell_logging(dir.path(), "trap '' HUP", log);
+        program.signal(Signal::HUP);
+        program.client().expect("PING", "OK 0");
+        program.end();
+    }
 }

@@ -21,7 +21,7 @@ const SLOWLY: &str = "inject=fdatasync,fsync,syncfs:delay_enter=20000";
 
 /// Changes, one after the other, and the calls that each must make in this order. `UPLOAD` is a
 /// file in staging. Directories may be synced in any order, except those of a move.
-const CHANGES: [(&str, &[&str]); 9] = [
+const CHANGES: [(&str, &[&str]); 10] = [
     // The ways to a new directory are owed too.
     (
         "PUT 5 /new/deep/small",
@@ -54,6 +54,8 @@ const CHANGES: [(&str, &[&str]); 9] = [
         ],
     ),
     ("PUT 5 if=absent /file", &["pwrite64 UPLOAD", "fdatasync UPLOAD", "renameat2 UPLOAD /file", "fsync /", "OK"]),
+    // A copy has the time of its source.
+    ("COPY /file\t/copy", &["utimensat UPLOAD", "fsync UPLOAD", "renameat UPLOAD /copy", "fsync /", "OK"]),
     // What is moved was acknowledged: the way to its new place is there before it goes, and its
     // new place before its old one forgets it.
     (
@@ -68,7 +70,7 @@ const CHANGES: [(&str, &[&str]); 9] = [
 
 /// The same where a sync of the file system is all that keeps the order of changes: the content of a file
 /// is known to the tree (a map of it was asked for) before it is named, and the tree is synced.
-const CHANGES_ON_BTRFS: [(&str, &[&str]); 9] = [
+const CHANGES_ON_BTRFS: [(&str, &[&str]); 10] = [
     (
         "PUT 5 /new/deep/small",
         &[
@@ -90,6 +92,7 @@ const CHANGES_ON_BTRFS: [(&str, &[&str]); 9] = [
         &["pwrite64 UPLOAD", "utimensat UPLOAD", "ioctl UPLOAD", "renameat UPLOAD /new/deep/small", "syncfs /", "OK"],
     ),
     ("PUT 5 if=absent /file", &["pwrite64 UPLOAD", "ioctl UPLOAD", "renameat2 UPLOAD /file", "syncfs /", "OK"]),
+    ("COPY /file\t/copy", &["utimensat UPLOAD", "ioctl UPLOAD", "renameat UPLOAD /copy", "syncfs /", "OK"]),
     ("RENAME /file\t/made/file", &["mkdirat /made", "renameat /file /made/file", "syncfs /", "OK"]),
     ("RENAME /made\t/new/made", &["renameat /made /new/made", "syncfs /", "OK"]),
     ("DELETE /new/made/file", &["unlinkat /new/made/file", "syncfs /", "OK"]),

@@ -215,3 +215,24 @@ pub(crate) fn write_at(file: &OwnedFd, bytes: &[u8], offset: u64) -> Result<(), 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+
+    use super::*;
+
+    /// A record without its part would be an upload whose content is lost.
+    #[test]
+    fn of_an_upload_that_cannot_be_removed_whole_the_record_is_gone() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let root = File::open(dir.path()).expect("a directory");
+        let folder = Folder::make(root.as_fd()).expect("the directory of uploads");
+        let id = UploadId([1; 16]);
+        let at = |name: String| dir.path().join(RESERVED).join(UPLOADS).join(name);
+        fs::write(at(info_name(id)), "a record").expect("a file");
+        fs::create_dir(at(part_name(id))).expect("what cannot be removed as a file");
+        assert!(folder.remove(id).is_err());
+        assert!(!at(info_name(id)).exists() && at(part_name(id)).exists());
+    }
+}

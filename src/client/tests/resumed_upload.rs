@@ -29,8 +29,12 @@ impl Bench {
 
     /// One run of a client that tries again for this long.
     fn run(&self, retry_for_s: u64) -> Result<Stored, ClientError> {
+        self.run_saying(retry_for_s, OnRetry::default())
+    }
+
+    fn run_saying(&self, retry_for_s: u64, on_retry: OnRetry) -> Result<Stored, ClientError> {
         let state_dir = Some(self.dir.path().join("state"));
-        let options = Options { retry_for: Duration::from_secs(retry_for_s), state_dir, ..Fake::options() };
+        let options = Options { retry_for: Duration::from_secs(retry_for_s), on_retry, state_dir, ..Fake::options() };
         let mut client = Client::connect(&self.fake.address, options).expect("the fake server answers");
         client.put_file("/d/f", &self.local(), &mut ())
     }
@@ -94,7 +98,10 @@ fn a_later_run_resumes_wherever_the_earlier_ones_were_cut_off() {
 fn many_cuts_are_survived_as_long_as_bytes_arrive() {
     let bench = Bench::new();
     bench.cut(&[10_000; 90]);
-    bench.run(2).expect("stored");
+    let longest = Fake::options().backoff_first;
+    bench
+        .run_saying(5, OnRetry::new(move |waiting| assert!(waiting.wait <= longest, "as after a first failure")))
+        .expect("stored");
     bench.assert_stored();
     assert_eq!(bench.received(), LEN as u64);
 }

@@ -218,7 +218,7 @@ pub(crate) fn write_at(file: &OwnedFd, bytes: &[u8], offset: u64) -> Result<(), 
 
 #[cfg(test)]
 mod tests {
-    use std::fs::{self, File};
+    use std::fs;
 
     use super::*;
 
@@ -226,7 +226,7 @@ mod tests {
     #[test]
     fn of_an_upload_that_cannot_be_removed_whole_the_record_is_gone() {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let root = File::open(dir.path()).expect("a directory");
+        let root = openat(rustix::fs::CWD, dir.path(), dir_flags(), Mode::empty()).expect("a directory");
         let folder = Folder::make(root.as_fd()).expect("the directory of uploads");
         let id = UploadId([1; 16]);
         let at = |name: String| dir.path().join(RESERVED).join(UPLOADS).join(name);

@@ -27,16 +27,17 @@
 
 mod source;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use source::{Change, Source};
 
 const LIST: &str = include_str!("mutants.txt");
-/// A suite that takes longer hangs, and has found the mutant so.
-const SUITE_S: &str = "300";
+/// The longest time of a suite of which it is not known yet what it takes.
+const SUITE_S: u64 = 600;
 /// Names the mutant to a program that has several.
 const VARIABLE: &str = "MUTANT_NUMBER";
 
@@ -157,8 +158,9 @@ struct Copy {
 }
 
 impl Copy {
-    /// Builds and runs a suite, with the mutant of this number if there is one; true if it passes.
-    fn passes(&self, suite: &str, number: Option<usize>) -> bool {
+    /// Builds and runs a suite, with the mutant of this number if there is one; true if it passes. If it takes longer than
+    /// `limit_s`, it hangs, and has found the mutant so.
+    fn passes(&self, suite: &str, number: Option<usize>, limit_s: u64) -> bool {
         let (choice, tests) = suite.split_once(" -- ").unwrap_or((suite, ""));
         let run = |limit_s: &str, more: &[&str]| {
             let mut run = Command::new("timeout");
@@ -170,7 +172,7 @@ impl Copy {
         let build = run("1800", &["--no-run"]);
         assert!(build.status.success(), "a mutant must compile:\n{}", String::from_utf8_lossy(&build.stderr));
         let tests: Vec<&str> = ["--"].into_iter().chain(tests.split(' ').filter(|word| !word.is_empty())).collect();
-        run(SUITE_S, &tests).status.success()
+        run(&limit_s.to_string(), &tests).status.success()
     }
 }
 
@@ -206,12 +208,14 @@ fn every_mutant_is_found() {
             fs::write(path, source.switched(VARIABLE, &changes)).expect("a changed file");
         }
     }
-    let mut suites = BTreeSet::new();
+    let mut limits_s = BTreeMap::new();
     for (number, mutant) in mutants.iter().enumerate().filter(|(number, _)| is_switched(&places[*number])) {
-        if suites.insert(&mutant.suite) {
-            assert!(copied.passes(&mutant.suite, None), "{:?} fails without a mutant", mutant.suite);
-        }
-        note(&mutant.name, copied.passes(&mutant.suite, Some(number)));
+        let limit_s = *limits_s.entry(&mutant.suite).or_insert_with(|| {
+            let began = Instant::now();
+            assert!(copied.passes(&mutant.suite, None, SUITE_S), "{:?} fails without a mutant", mutant.suite);
+            60 + 10 * began.elapsed().as_secs()
+        });
+        note(&mutant.name, copied.passes(&mutant.suite, Some(number), limit_s));
     }
     for (path, source) in &sources {
         fs::write(path, source.text()).expect("the file as it was");
@@ -219,7 +223,7 @@ fn every_mutant_is_found() {
 
     for (mutant, (path, change)) in mutants.iter().zip(&places).filter(|(_, place)| !is_switched(place)) {
         fs::write(path, sources[path].with(change)).expect("a changed file");
-        note(&mutant.name, copied.passes(&mutant.suite, None));
+        note(&mutant.name, copied.passes(&mutant.suite, None, SUITE_S));
         fs::write(path, sources[path].text()).expect("the file as it was");
     }
     println!("{} of {} mutants killed", mutants.len() - survivors.len(), mutants.len());

@@ -117,7 +117,7 @@ pub struct Counters {
     pub yields: u64,
     /// Events for connections that had already gone.
     pub stale_events: u64,
-    /// What waits at the store.
+    /// What waits at the store, as of the end of a turn.
     pub queued: Queued,
     /// Whether the store accepts changes.
     pub health: Health,

@@ -41,10 +41,7 @@ impl<P: Platform> Reactor<P> {
     }
 
     fn timeout(&self) -> Option<Duration> {
-        if self.has_work() {
-            return Some(Duration::ZERO);
-        }
-        self.next_deadline().map(|at| at.saturating_duration_since(self.env.clock.now))
+        self.due().map(|at| at.saturating_duration_since(self.env.clock.now))
     }
 
     /// When the next turn has something to do though no event comes: in the past, as of the last turn, if it has now.

@@ -1,6 +1,6 @@
 //! Mutation tests. `mutants.txt` names defects that the tests must find: each is put into a copy of the sources, and
-//! the suite that is named for it must fail. Nearly all are in one program, which takes the one whose number it finds in
-//! its environment, since a build takes longer than most suites; the others are built one by one.
+//! the suite that is named for it must fail. Nearly all are in one program, and its environment says which of them it
+//! has, since a build takes longer than most suites; the others are built one by one.
 //!
 //! `cargo test --test mutants -- --ignored --nocapture`; `MUTANT=words` runs those with these
 //! words in their name. Those of the suite `faults` need root and `strace`.

@@ -235,7 +235,7 @@ impl Source {
         source
     }
 
-    /// The source with all of these changes, of which the program takes the one whose number the environment variable
+    /// The source with all of these changes. The program takes the one with the number that the environment variable
     /// `variable` has, and none without it.
     pub fn switched(&self, variable: &str, changes: &[(usize, &Change)]) -> String {
         let mut bodies: BTreeMap<usize, Vec<(usize, &Change)>> = BTreeMap::new();

@@ -222,7 +222,7 @@ mod tests {
 
     use super::*;
 
-    /// A record without its part would be an upload whose content is lost.
+    /// A record without its part would be an upload that has lost its content.
     #[test]
     fn of_an_upload_that_cannot_be_removed_whole_the_record_is_gone() {
         let dir = tempfile::tempdir().expect("a temporary directory");

@@ -252,7 +252,7 @@ impl Rig {
         self.world().shape.descriptors = if exhausted { 0 } else { usize::MAX };
     }
 
-    /// From here on no directory can be synced.
+    /// From here on every sync fails.
     pub fn fails_syncs(&mut self) {
         self.world().faults.sync_error = 1000;
     }

@@ -2,8 +2,9 @@
 //! the suite that is named for it must fail. Nearly all are in one program, and its environment says which of them it
 //! has, since a build takes longer than most suites; the others are built one by one.
 //!
-//! `cargo test --test mutants -- --ignored --nocapture`; `MUTANT=words` runs those with these
-//! words in their name. Those of the suite `faults` need root and `strace`.
+//! `cargo test --test mutants -- --ignored --nocapture`; `MUTANT=words` runs those with these words in their name,
+//! `MUTANT='[--lib quota]'` those of a suite, and `MUTANT='words|[--lib quota]'` both. Those of the suite `faults` need
+//! root and `strace`.
 //!
 //! ```text
 //! [ARGUMENTS OF cargo test]     the suite of the mutants below
@@ -38,6 +39,8 @@ use source::{Change, Source};
 const LIST: &str = include_str!("mutants.txt");
 /// The longest time of a suite of which it is not known yet what it takes.
 const SUITE_S: u64 = 600;
+/// The longest time of a build.
+const BUILD_S: u64 = 1800;
 /// Names the mutant to a program that has several.
 const VARIABLE: &str = "MUTANT_NUMBER";
 
@@ -158,21 +161,29 @@ struct Copy {
 }
 
 impl Copy {
-    /// Builds and runs a suite, with the mutant of this number if there is one; true if it passes. If it takes longer than
-    /// `limit_s`, it hangs, and has found the mutant so.
+    /// `cargo test` with these arguments, for as long as `limit_s`.
+    fn cargo_test(&self, choice: &str, limit_s: u64) -> Command {
+        let mut run = Command::new("timeout");
+        run.arg(limit_s.to_string()).args(["cargo", "test", "--quiet", "--offline"]).args(choice.split(' '));
+        run.current_dir(&self.tree).env("CARGO_TARGET_DIR", &self.target);
+        run.env("RUST_BACKTRACE", "0").env("SIM_FAILURES", "1").env_remove(VARIABLE);
+        run
+    }
+
+    fn build(&self, suite: &str) {
+        let choice = suite.split(" -- ").next().unwrap_or_default();
+        let build = self.cargo_test(choice, BUILD_S).arg("--no-run").output().expect("cargo and timeout");
+        assert!(build.status.success(), "a mutant must compile:\n{}", String::from_utf8_lossy(&build.stderr));
+    }
+
+    /// Runs a suite that was built, with the mutant of this number if there is one; true if it passes. If it takes longer
+    /// than `limit_s`, it hangs, and has found the mutant so.
     fn passes(&self, suite: &str, number: Option<usize>, limit_s: u64) -> bool {
         let (choice, tests) = suite.split_once(" -- ").unwrap_or((suite, ""));
-        let run = |limit_s: &str, more: &[&str]| {
-            let mut run = Command::new("timeout");
-            run.args([limit_s, "cargo", "test", "--quiet", "--offline"]).args(choice.split(' ')).args(more);
-            run.current_dir(&self.tree).env("CARGO_TARGET_DIR", &self.target);
-            run.env("RUST_BACKTRACE", "0").env("SIM_FAILURES", "1").env_remove(VARIABLE);
-            run.envs(number.map(|number| (VARIABLE, number.to_string()))).output().expect("cargo and timeout")
-        };
-        let build = run("1800", &["--no-run"]);
-        assert!(build.status.success(), "a mutant must compile:\n{}", String::from_utf8_lossy(&build.stderr));
-        let tests: Vec<&str> = ["--"].into_iter().chain(tests.split(' ').filter(|word| !word.is_empty())).collect();
-        run(&limit_s.to_string(), &tests).status.success()
+        let mut run = self.cargo_test(choice, limit_s);
+        run.arg("--").args(tests.split(' ').filter(|word| !word.is_empty()));
+        run.envs(number.map(|number| (VARIABLE, number.to_string())));
+        run.output().expect("cargo and timeout").status.success()
     }
 }
 
@@ -181,8 +192,12 @@ impl Copy {
 fn every_mutant_is_found() {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let wanted = std::env::var("MUTANT").unwrap_or_default();
-    let mutants: Vec<Mutant> = list().into_iter().filter(|mutant| mutant.name.contains(&wanted)).collect();
-    assert!(!mutants.is_empty(), "no mutant has {wanted:?} in its name");
+    let is_wanted = |mutant: &Mutant| {
+        let line = format!("[{}] {}", mutant.suite, mutant.name);
+        wanted.split('|').any(|words| line.contains(words))
+    };
+    let mutants: Vec<Mutant> = list().into_iter().filter(is_wanted).collect();
+    assert!(!mutants.is_empty(), "no mutant has {wanted:?} in its name or its suite");
     let dir = tempfile::tempdir().expect("a temporary directory");
     let copied = Copy { tree: dir.path().join("tree"), target: root.join("target/mutants") };
     copy(&root, &copied.tree);
@@ -211,6 +226,7 @@ fn every_mutant_is_found() {
     let mut limits_s = BTreeMap::new();
     for (number, mutant) in mutants.iter().enumerate().filter(|(number, _)| is_switched(&places[*number])) {
         let limit_s = *limits_s.entry(&mutant.suite).or_insert_with(|| {
+            copied.build(&mutant.suite);
             let began = Instant::now();
             assert!(copied.passes(&mutant.suite, None, SUITE_S), "{:?} fails without a mutant", mutant.suite);
             60 + 10 * began.elapsed().as_secs()
@@ -223,6 +239,7 @@ fn every_mutant_is_found() {
 
     for (mutant, (path, change)) in mutants.iter().zip(&places).filter(|(_, place)| !is_switched(place)) {
         fs::write(path, sources[path].with(change)).expect("a changed file");
+        copied.build(&mutant.suite);
         note(&mutant.name, copied.passes(&mutant.suite, None, SUITE_S));
         fs::write(path, sources[path].text()).expect("the file as it was");
     }

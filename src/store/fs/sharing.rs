@@ -55,11 +55,8 @@ impl Sharing {
 
     /// Keeps [`Self::begin`] from returning until the result is dropped. `None` where others must be excluded already.
     pub(crate) fn change_alone(&self) -> Option<RwLockReadGuard<'_, ()>> {
-        if self.is_on() {
-            return None;
-        }
         let guard = self.alone.try_read().ok()?;
-        // It may have begun between the two.
+        // After it is locked: before that, `begin` would not wait for this change.
         (!self.is_on()).then_some(guard)
     }
 

@@ -3,11 +3,13 @@ use super::*;
 use crate::order::Order;
 use crate::os::net::send::file;
 use crate::os::net::send::partial_sends::PartialSends;
+use crate::os::process::clock;
 use crate::platform::{ReadNow, SendFile};
 use crate::store::content::WINDOW_BYTES;
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
 
 fn pattern(len: usize) -> Vec<u8> {
@@ -207,8 +209,7 @@ fn what_was_read_of_a_file_that_is_written_in_place_is_refused_and_a_copy_in_mem
                 let (file, _, _) = bench.open_file("f").unwrap();
                 assert!(bench.store.check_version(file).is_ok());
                 let is_copy = bench.store.in_memory(file, 0).is_some();
-                let written = std::fs::OpenOptions::new().write(true).open(bench.path("f")).unwrap();
-                std::os::unix::fs::FileExt::write_all_at(&written, b"x", 0).unwrap();
+                overwrite(&bench.path("f"));
                 assert_eq!(bench.store.check_version(file).is_ok(), is_copy, "{len}");
                 let read = bench.complete(Op::Read { file, offset: 0, len: 1, chunk: Chunk::new(8) });
                 assert_eq!(read.result.is_ok(), is_copy, "{len}");
@@ -216,6 +217,70 @@ fn what_was_read_of_a_file_that_is_written_in_place_is_refused_and_a_copy_in_mem
             }
         }
     });
+}
+
+/// Lets the clock of the file system reach a later time than that at which this file was changed last.
+fn let_clock_advance(bench: &Bench, name: &str) {
+    let changed = |name: &str| std::fs::metadata(bench.path(name)).map(|it| (it.ctime(), it.ctime_nsec())).unwrap();
+    let end = clock() + WATCHDOG;
+    let before = changed(name);
+    std::fs::write(bench.path("clock"), b"").unwrap();
+    while changed("clock") <= before {
+        assert!(clock() < end, "the clock stands still");
+        std::fs::write(bench.path("clock"), b"").unwrap();
+    }
+}
+
+fn overwrite(path: &Path) {
+    let written = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&written, b"x", 0).unwrap();
+}
+
+type Change = fn(&Path);
+
+// covers: overwritten-while-sent
+#[test]
+fn a_file_is_as_it_was_opened_whatever_becomes_of_its_name_and_not_once_its_content_has_changed() {
+    let changes: [(Change, bool); 7] = [
+        (|path| std::fs::rename(path, path.with_file_name("other")).unwrap(), true),
+        (|path| std::fs::hard_link(path, path.with_file_name("second")).unwrap(), true),
+        (|path| std::fs::remove_file(path).unwrap(), true),
+        (overwrite, false),
+        (
+            |path| {
+                let modified = path.metadata().unwrap().modified().unwrap();
+                overwrite(path);
+                let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+                file.set_modified(modified).unwrap();
+            },
+            false,
+        ),
+        (
+            |path| {
+                overwrite(path);
+                std::fs::rename(path, path.with_file_name("other")).unwrap();
+            },
+            false,
+        ),
+        (
+            |path| {
+                overwrite(path);
+                std::fs::hard_link(path, path.with_file_name("second")).unwrap();
+            },
+            false,
+        ),
+    ];
+    for (number, (change, is_as_opened)) in changes.into_iter().enumerate() {
+        in_every_mode(|bench| {
+            // More than a file in the cache has.
+            bench.store_file("f", &pattern(1 << 20), Precondition::None).unwrap();
+            let (file, _, _) = bench.open_file("f").unwrap();
+            let_clock_advance(bench, "f");
+            change(&bench.path("f"));
+            assert_eq!(bench.store.check_version(file).is_ok(), is_as_opened, "{number}");
+            bench.run(Op::Close { file }).unwrap();
+        });
+    }
 }
 
 #[test]

@@ -252,6 +252,26 @@ fn an_archive_that_fails_in_the_middle_ends_with_a_reset() {
 }
 
 #[test]
+fn an_archive_ends_with_a_reset_where_a_selected_name_is_gone_before_its_turn() {
+    for kind in ["tar", "zip"] {
+        let mut rig = rig_in(Mode { window: 2000, ..Mode::PLAIN });
+        place_tree(&mut rig);
+        let peer = rig.connect();
+        let ask = format!("GET /t/?archive={kind}&name=a&name=a.txt&name=b-c HTTP/1.1\r\nHost: x\r\n\r\n");
+        rig.send_unread(&peer, ask.as_bytes());
+        assert_eq!(Response::new(&heard(&mut rig, "DELETE /t/a.txt HTTP/1.1\r\nHost: x\r\n\r\n")).code, 204);
+        for _ in 0..100 {
+            if !peer.is_gone() {
+                rig.read(&peer, 2000);
+            }
+        }
+        let (head, content) = archive_of(&peer);
+        assert!(head.starts_with("HTTP/1.1 200") && content.is_none(), "{kind}");
+        assert!(peer.is_reset(), "{kind}");
+    }
+}
+
+#[test]
 fn eight_zips_are_sent_at_once_and_the_next_is_refused_with_a_time_to_try_again() {
     let mut rig = rig_in(Mode { window: 1000, ..Mode::PLAIN });
     place_tree(&mut rig);

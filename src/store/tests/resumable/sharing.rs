@@ -1,6 +1,7 @@
 //! Stores that share a directory: one upload is written by one of them.
 use super::*;
 use crate::os::process::clock;
+use crate::store::fs::sharing::Sharing;
 use crate::store::mutex::lock;
 use crate::store::resumable::attachment::Lease;
 use crate::store::resumable::owner::Owner;
@@ -99,6 +100,37 @@ fn an_upload_of_a_store_that_ended_is_free_at_once() {
     one.checkpoint(file, 300).unwrap();
     drop(one);
     other.complete_upload(f());
+}
+
+/// Another generation of the server of this store, as after a hand-over: both run from now on.
+fn next_generation(present: &Bench) -> Bench {
+    let sharing = Sharing::new(false).inherit(present.store.overlap().begin().unwrap());
+    let (tx, bell) = channel();
+    let wake = Arc::new(move || {
+        let _ = tx.send(());
+    });
+    let (root, config) = (present.root.clone(), (&StoreConfig::default(), sharing));
+    let mut store = DiskStore::open_confined(&root, config, &Fixed::default(), wake, &mut |_| Ok(())).unwrap();
+    store.take_overs.within = Duration::ZERO;
+    Bench { store, bell, root, inline: true }
+}
+
+#[test]
+fn an_upload_that_was_opened_before_another_generation_began_is_locked_for_that() {
+    for is_resumed in [false, true] {
+        let dir = TempDir::new().unwrap();
+        let mut present = Bench::open(dir.path(), &StoreConfig::default());
+        let (mut file, _) = present.part(f());
+        if is_resumed {
+            present.save(file, 0).unwrap();
+            file = present.part(f()).0;
+        }
+        let mut next = next_generation(&present);
+        assert_eq!(next.open_upload(f()).err(), Some(Failure::Locked), "resumed: {is_resumed}");
+        present.write_part(file, 0, 300);
+        present.save(file, 300).unwrap();
+        next.complete_upload(f());
+    }
 }
 
 #[test]

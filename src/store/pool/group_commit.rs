@@ -10,9 +10,9 @@ use rustix::io::Errno;
 
 use crate::error::StoreError;
 use crate::store::fs::errno;
-use crate::store::fs::root::Dir;
 use crate::store::pool::jobs::{Job, Pending};
 use crate::store::pool::shared::Pool;
+use crate::store::pool::sync_groups::Batch;
 use crate::store::pool::workers::WorkQueue;
 use crate::store::volume::Volume;
 use crate::upload::UploadId;
@@ -25,7 +25,7 @@ impl Pool {
 
     /// The same for several: those in the same directory share its sync.
     pub(crate) fn group_commit(&self, all: Vec<Pending>) {
-        let mut led: Option<(Arc<Dir>, Vec<Pending>)> = None;
+        let mut led: Option<Batch> = None;
         let mut finished = Vec::with_capacity(all.len());
         for mut pending in all {
             let Some(dir) = pending.syncs.dirs.pop() else {
@@ -38,19 +38,19 @@ impl Pool {
                 continue;
             };
             match &mut led {
-                Some((leading, batch)) if leading.id == dir.id => batch.push(pending),
+                Some(batch) if batch.dir.id == dir.id => batch.changes.push(pending),
                 Some(_) => {
                     // Not here: leading another directory could keep this one waiting.
                     pending.syncs.dirs.push(dir);
                     self.finish_later(pending);
                 }
-                None => led = self.groups.join(dir.id, pending).map(|first| (dir, vec![first])),
+                None => led = self.groups.join(dir, pending),
             }
         }
         self.completions.push_all(finished);
-        if let Some((dir, batch)) = led {
-            let volume = Arc::clone(&batch[0].volume);
-            self.lead(&volume, &dir, batch);
+        if let Some(batch) = led {
+            let volume = Arc::clone(&batch.changes[0].volume);
+            self.lead(&volume, batch);
         }
     }
 
@@ -60,14 +60,15 @@ impl Pool {
     }
 
     /// All of a batch are in one directory, so of one file system.
-    fn lead(&self, volume: &Volume, dir: &Dir, mut batch: Vec<Pending>) {
-        while !batch.is_empty() {
-            let result = volume.names.parents.sync_dir(dir, batch.len());
+    fn lead(&self, volume: &Volume, first: Batch) {
+        let mut next = Some(first);
+        while let Some(Batch { dir, changes }) = next {
+            let result = volume.names.parents.sync_dir(&dir, changes.len());
             if result.is_ok() {
                 volume.fs.health.commit_ended(None);
             }
-            let mut finished = Vec::with_capacity(batch.len());
-            for pending in batch {
+            let mut finished = Vec::with_capacity(changes.len());
+            for pending in changes {
                 match result {
                     Err(errno) => self.fail(volume, pending, errno),
                     Ok(()) if pending.syncs.dirs.is_empty() => finished.push(pending),
@@ -76,7 +77,7 @@ impl Pool {
                 }
             }
             self.group_commit(finished);
-            batch = self.groups.next_batch(dir.id);
+            next = self.groups.next_batch(dir.id);
         }
     }
 

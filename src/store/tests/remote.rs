@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::symlink;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What opens under a root meet, and new files in a staging directory.
 #[derive(Clone, Copy)]
@@ -54,10 +55,22 @@ fn names(dir: BorrowedFd<'_>) -> Result<(), Errno> {
     met(dir).and_then(|()| linux::sync_dir(dir))
 }
 
-fn remote(root: &Path, config: &StoreConfig) -> Bench {
+fn calls() -> Calls {
     let sync = SyncCalls { content: linux::sync_file, names, scope: Scope::Dir };
-    let calls = |_: BorrowedFd<'_>| Calls { open, stage, sync, inline: false };
-    Bench::open_synced_by(root, config, Fixed::default(), calls)
+    Calls { open, stage, sync, inline: false }
+}
+
+fn remote(root: &Path, config: &StoreConfig) -> Bench {
+    Bench::open_synced_by(root, config, Fixed::default(), |_| calls())
+}
+
+/// Waits for what another thread does.
+fn until(is_so: impl Fn() -> bool) {
+    let end = clock() + WATCHDOG;
+    while !is_so() {
+        assert!(clock() < end, "it never comes");
+        std::thread::yield_now();
+    }
 }
 
 fn meets(root: &Path, meets: Meets) {
@@ -217,6 +230,36 @@ fn a_directory_that_is_stale_when_it_is_synced_is_opened_again_for_the_changes_t
         bench.store_file("file", b"y", Precondition::None).unwrap();
         bench.store_file("b/file", b"y", Precondition::None).unwrap();
     }
+}
+
+#[test]
+fn a_change_that_joins_while_the_sync_of_a_stale_directory_fails_is_synced_as_that_is_opened_again() {
+    let dir = TempDir::new().unwrap();
+    let (tx, bell) = channel();
+    let resume = Arc::new(AtomicBool::new(true));
+    let wake = Arc::new({
+        let resume = Arc::clone(&resume);
+        move || {
+            let _ = tx.send(());
+            // The worker that has reported a failed sync still leads.
+            until(|| resume.load(Ordering::SeqCst));
+        }
+    });
+    let limits = Fixed { io_workers: 2, sync_workers: 3, ..Fixed::default() };
+    let store = DiskStore::open_synced_by(dir.path(), &StoreConfig::default(), &limits, wake, |_| calls()).unwrap();
+    let mut bench = Bench { store, bell, root: dir.path().to_owned(), inline: true };
+    bench.store_file("a/file", b"x", Precondition::None).unwrap();
+    bench.make("moved").unwrap();
+    meets(&dir.path().join("a"), Meets::Next(Errno::STALE));
+    resume.store(false, Ordering::SeqCst);
+    assert_eq!(bench.rename("moved", "a/moved", Precondition::None).unwrap_err(), Failure::Unavailable);
+    // Every change owes the move.
+    let op = Op::Store { put: Box::new(put("file", None, Precondition::None)), chunk: chunk(b"y") };
+    let op = bench.store.try_now(CONN, op).expect_err("it is for a worker");
+    bench.store.submit(CONN, None, op);
+    until(|| bench.store.pool.groups.waiting() == 1);
+    resume.store(true, Ordering::SeqCst);
+    assert!(matches!(bench.next().result, Ok(Outcome::Committed(_))));
 }
 
 // covers: remote-disk

@@ -386,12 +386,20 @@ impl Model {
                 ));
             }
         }
-        for (key, bytes) in found.iter().filter(|(key, _)| !self.by_key.contains_key(&***key)) {
-            if !self.is_known_odd(key, bytes) && !hostile::may_have_stored(key, bytes) {
-                self.violations
-                    .push(format!("{key}: nobody wrote this, and it is there after a crash: {}", label(bytes)));
-            }
-        }
+        let unwritten = self
+            .unwritten(found)
+            .map(|(key, bytes)| format!("{key}: nobody wrote this, and it is there after a crash: {}", label(bytes)));
+        let unwritten = Vec::from_iter(unwritten);
+        self.violations.extend(unwritten);
+    }
+
+    /// What is found under names that no client wrote.
+    fn unwritten<'a>(&self, found: &'a BTreeMap<String, Vec<u8>>) -> impl Iterator<Item = (&'a String, &'a Vec<u8>)> {
+        found.iter().filter(|(key, bytes)| {
+            !self.by_key.contains_key(&***key)
+                && !self.is_known_odd(key, bytes)
+                && !hostile::may_have_stored(key, bytes)
+        })
     }
 
     /// The server was killed and the system lives: whatever was under way is over, and what is
@@ -426,10 +434,12 @@ impl Model {
         self.moves.clear();
         // What a cut has torn without breaking a promise stays as it is.
         self.messages.extend(found.iter().filter(|(key, _)| key.starts_with("inbox/")).map(|(_, bytes)| bytes.clone()));
+        // Where nothing is synced, a cut may leave the files of a folder under the name that it had before a move.
+        let unwritten = Vec::from_iter(self.unwritten(found).map(|(key, _)| Rc::from(&**key)));
         self.epoch += 1;
         self.writes.clear();
         let keys = std::mem::take(&mut self.by_key);
-        for key in keys.keys() {
+        for key in keys.keys().chain(&unwritten) {
             let value = found.get(&**key).map(|bytes| Content::from(&bytes[..]));
             let id = self.begin_write(key, value, Extent::Whole);
             self.shows_token(id);

@@ -1,17 +1,15 @@
 //! What the built binary reports to systemd, and the listeners that it hands over.
 
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixDatagram;
 use std::process::Stdio;
 
-use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::Signal;
 
 use support::client::{Client, PATIENCE};
 use support::server::Program;
 
-use crate::program::{BINARY, run_by_shell};
+use crate::program::{BINARY, run_by_shell, try_with_listener};
 
 /// Everything up to a message that has this line.
 fn reported(socket: &UnixDatagram, line: &str) -> Vec<String> {
@@ -73,14 +71,6 @@ fn the_watchdog_of_another_process_is_not_fed() {
     assert!(!all.iter().any(|text| text.contains("WATCHDOG")), "it is that of another process: {all:?}");
 }
 
-/// Starts a server with this listener as the first that systemd hands over.
-fn with_listener(listener: &TcpListener, root: &std::path::Path, options: &[&str]) -> Result<Program, String> {
-    fcntl_setfd(listener, FdFlags::empty()).expect("a flag can be taken away");
-    let fd = listener.as_raw_fd();
-    let script = format!("exec 3<&{fd} && export LISTEN_FDS=1 LISTEN_PID=$$ && exec \"$0\" \"$@\"");
-    Program::try_start(&["sh", "-c", &script], BINARY, root, options, Stdio::null())
-}
-
 #[test]
 fn a_listener_of_systemd_serves_what_connected_before_the_start() {
     let dir = tempfile::tempdir().expect("a temporary folder");
@@ -89,7 +79,7 @@ fn a_listener_of_systemd_serves_what_connected_before_the_start() {
     let mut early = Client::over(TcpStream::connect(address).expect("the kernel accepts"));
     early.send("PING\n");
     let mut program =
-        with_listener(&listener, dir.path(), &["--listen", &address.to_string()]).expect("the server starts");
+        try_with_listener(&listener, dir.path(), &["--listen", &address.to_string()]).expect("the server starts");
     assert_eq!(program.address(), address);
     assert_eq!(early.line(), "OK 0");
     drop(early);
@@ -98,7 +88,7 @@ fn a_listener_of_systemd_serves_what_connected_before_the_start() {
     // It stays open for the next one.
     let mut later = Client::over(TcpStream::connect(address).expect("the kernel accepts"));
     later.send("PING\n");
-    let program = with_listener(&listener, dir.path(), &["--listen", &address.to_string()]).expect("the server starts");
+    let program = try_with_listener(&listener, dir.path(), &["--listen", &address.to_string()]).expect("the server starts");
     assert_eq!(later.line(), "OK 0");
     program.client().expect("PING", "OK 0");
 }
@@ -107,6 +97,6 @@ fn a_listener_of_systemd_serves_what_connected_before_the_start() {
 fn a_listener_of_systemd_that_nothing_would_serve_is_an_error() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let refused = with_listener(&listener, dir.path(), &["--listen", "127.0.0.1:0"]);
+    let refused = try_with_listener(&listener, dir.path(), &["--listen", "127.0.0.1:0"]);
     assert!(refused.is_err_and(|status| status.contains("exit status: 1")));
 }

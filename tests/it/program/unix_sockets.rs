@@ -1,18 +1,17 @@
 //! Listeners on Unix sockets: what is served there, and the file that leads to one.
 
 use std::fs;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use rustix::io::{FdFlags, fcntl_setfd};
 use support::client::{Client, assert_same, content, wait_until};
 use support::server::Program;
 use tempfile::TempDir;
 
-use super::{BINARY, fails, start};
+use super::{BINARY, fails, start, try_with_listener};
 
 /// A directory with a place for a socket, and one to serve.
 struct Place(TempDir);
@@ -235,11 +234,7 @@ fn a_socket_of_systemd_is_known_by_its_path() {
     let listener = UnixListener::bind(place.socket()).expect("a socket");
     let mut early = connect(&place.socket());
     early.send("PING\n");
-    fcntl_setfd(&listener, FdFlags::empty()).expect("a flag can be taken away");
-    let fd = listener.as_raw_fd();
-    let script = format!("exec 3<&{fd} && export LISTEN_FDS=1 LISTEN_PID=$$ && exec \"$0\" \"$@\"");
-    let before = ["sh", "-c", &script];
-    let with = |path: &str| Program::try_start(&before, BINARY, &place.root(), &["--listen", path], Stdio::null());
+    let with = |path: &str| try_with_listener(&listener, &place.root(), &["--listen", path]);
     let program = with(&place.unix("")).expect("the server starts");
     assert_eq!(early.line(), "OK 0");
     drop(early);

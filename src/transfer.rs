@@ -251,16 +251,25 @@ impl Checkpoints {
     }
 }
 
-/// The minimum rate: at least this many bytes in every window, time spent waiting for our own disk
-/// not counted.
+/// What our own store does to the time and the bytes of the peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AtStore {
+    KeepsUp,
+    /// It keeps the peer waiting since then.
+    Since(Instant),
+    /// It did until now: what was sent meanwhile comes next.
+    Over,
+}
+
+/// The minimum rate: at least this many bytes in every window. Time spent waiting for our own disk does not count, nor
+/// what a peer sent in that time: one byte now and then would be fast enough on a disk that others keep busy.
 #[derive(Debug)]
 pub struct MinRate {
     window_end: Instant,
     moved: u64,
     /// Bytes that lay in the send queue of the kernel when the window began.
     queued: u64,
-    /// Since when the store keeps the peer waiting.
-    store_since: Option<Instant>,
+    store: AtStore,
     /// Since when the limits of its client do.
     limit_since: Option<Instant>,
     /// By how much such waits have moved the end of the window: fewer bytes than a [`Duration`] has.
@@ -270,23 +279,35 @@ pub struct MinRate {
 impl MinRate {
     /// A rate that begins now.
     pub fn new(now: Instant, window: Duration) -> Self {
-        Self { window_end: now + window, moved: 0, queued: 0, store_since: None, limit_since: None, limited_ms: 0 }
+        Self { window_end: now + window, moved: 0, queued: 0, store: AtStore::KeepsUp, limit_since: None, limited_ms: 0 }
     }
 
-    /// The peer sent or took `n` bytes.
-    pub const fn moved(&mut self, n: usize) {
+    /// The peer sent `n` bytes.
+    pub fn received(&mut self, n: usize) {
+        if self.store == AtStore::Over {
+            self.store = AtStore::KeepsUp;
+        } else {
+            self.moved += n as u64;
+        }
+    }
+
+    /// The kernel took `n` bytes for the peer.
+    pub const fn sent(&mut self, n: usize) {
         self.moved += n as u64;
     }
 
     /// From here on the peer waits for our store.
-    pub fn store_began(&mut self, now: Instant) {
-        self.store_since.get_or_insert(now);
+    pub const fn store_began(&mut self, now: Instant) {
+        if !self.waits_for_store() {
+            self.store = AtStore::Since(now);
+        }
     }
 
     /// The store is done: the time it took is not the peer's.
     pub fn store_ended(&mut self, now: Instant) {
-        if let Some(since) = self.store_since.take() {
+        if let AtStore::Since(since) = self.store {
             self.window_end += now.saturating_duration_since(since);
+            self.store = AtStore::Over;
         }
     }
 
@@ -304,8 +325,12 @@ impl MinRate {
         since.is_some()
     }
 
+    const fn waits_for_store(&self) -> bool {
+        matches!(self.store, AtStore::Since(_))
+    }
+
     const fn waits_for_us(&self) -> bool {
-        self.store_since.is_some() || self.limit_since.is_some()
+        self.waits_for_store() || self.limit_since.is_some()
     }
 
     /// When to look at the rate again; never while the peer waits for us.
@@ -320,7 +345,7 @@ impl MinRate {
         let window = limits.fixed.rate_window;
         let time =
             (now + window + Duration::from_millis(self.limited_ms.into())).saturating_duration_since(self.window_end);
-        if self.store_since.is_some() || time < limits.live.contention_wait.min(window / 2) {
+        if self.waits_for_store() || time < limits.live.contention_wait.min(window / 2) {
             return None;
         }
         let due = if self.limit_since.is_some() { due } else { 0 };
@@ -380,7 +405,7 @@ mod tests {
     fn what_left_the_kernel_counts_not_what_it_took() {
         let (start, window) = (Instant::now(), Duration::from_secs(10));
         let mut rate = MinRate::new(start, window);
-        rate.moved(5000);
+        rate.sent(5000);
         assert_eq!(rate.check(start + window, &limits(), 4900), Ok(()), "100 of 5000 bytes have left");
         assert_eq!(rate.check(start + 2 * window, &limits(), 4800), Ok(()), "100 more, though none was taken");
         assert_eq!(rate.check(start + 3 * window, &limits(), 4750), Err(Failure::TimedOut));
@@ -399,14 +424,16 @@ mod tests {
     fn time_at_our_own_disk_is_not_the_peers() {
         let (start, window) = (Instant::now(), Duration::from_secs(10));
         let mut rate = MinRate::new(start, window);
-        rate.moved(99);
+        rate.received(99);
         rate.store_began(start + Duration::from_secs(1));
         assert_eq!(rate.deadline(), None);
         rate.store_ended(start + Duration::from_secs(5));
         assert_eq!(rate.deadline(), Some(start + Duration::from_secs(14)));
         assert_eq!(rate.check(start + Duration::from_secs(13), &limits(), 0), Ok(()));
         assert_eq!(rate.check(start + Duration::from_secs(14), &limits(), 0), Err(Failure::TimedOut));
-        rate.moved(100);
-        assert_eq!(rate.check(start + Duration::from_secs(24), &limits(), 0), Ok(()));
+        rate.received(500);
+        assert_eq!(rate.check(start + Duration::from_secs(24), &limits(), 0), Err(Failure::TimedOut), "sent meanwhile");
+        rate.received(100);
+        assert_eq!(rate.check(start + Duration::from_secs(34), &limits(), 0), Ok(()));
     }
 }

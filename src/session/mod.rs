@@ -208,7 +208,7 @@ impl Session {
             self.common.pay_for_request(cx);
         }
         if let State::ReceivingBody(receiving) = &mut self.state {
-            receiving.min_rate.moved(n);
+            receiving.min_rate.received(n);
         }
     }
 

@@ -50,8 +50,12 @@ impl Session {
     pub(super) fn prepare_for_slot(&mut self, cx: &mut Cx<'_>) {
         // What is at the store must end first: its completion is meant for an upload under way.
         if self.lacks_slot(cx.disk.pace) && !self.common.has_ops() {
-            self.advance(cx, |state, _, _| match state {
-                State::ReceivingBody(receiving) => Step::NeedSlot(SlotRequest::ResumeUpload(receiving)),
+            self.advance(cx, |state, _, cx| match state {
+                State::ReceivingBody(mut receiving) => {
+                    receiving.min_rate.limit_ended(cx.now);
+                    receiving.min_rate.store_began(cx.now);
+                    Step::NeedSlot(SlotRequest::ResumeUpload(receiving))
+                }
                 other => Step::Stay(other),
             });
         }

@@ -17,7 +17,6 @@ use crate::session::state::{
     AwaitHeader, Committing, CopyStage, Copying, Opening, Receiving, Sending, SlotRequest, Supply, Target,
 };
 use crate::session::step::Step;
-use crate::transfer::MinRate;
 
 impl Behavior for Box<SlotRequest> {
     fn deadline(&self, common: &Common, limits: &Limits) -> Option<Instant> {
@@ -112,12 +111,11 @@ impl SlotRequest {
             Self::Download { file, meta } => Sending::start(file, meta, Source::Held, common, cx),
             Self::Resume(mut sending) => {
                 sending.supply = Supply::Held;
-                // The wait for the slot was not the peer's.
-                sending.min_rate = MinRate::new(cx.now, cx.limits.fixed.rate_window);
+                sending.min_rate.store_ended(cx.now);
                 Step::enter(sending)
             }
             Self::ResumeUpload(mut receiving) => {
-                receiving.min_rate = MinRate::new(cx.now, cx.limits.fixed.rate_window);
+                receiving.min_rate.store_ended(cx.now);
                 Step::enter(receiving)
             }
         }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::time::Instant;
 
+use crate::admission::Slot;
 use crate::buffer::Chunk;
 use crate::command::{Answer, Ends, Put};
 use crate::config::Limits;
@@ -38,7 +39,7 @@ impl Behavior for Box<Receiving> {
     }
 
     fn intake(&mut self, common: &Common, cx: &Cx<'_>) -> usize {
-        let room = self.room(common.data.slot.credits(), cx);
+        let room = self.room(&common.data.slot, cx);
         common.body_intake(room, cx.limits)
     }
 
@@ -46,7 +47,7 @@ impl Behavior for Box<Receiving> {
         let room = match cx.disk.pace {
             // Without a slot, bytes that were read must not be held until the write-back has caught up.
             DiskPace::KeepsUp if common.data.slot.is_share_only() => usize::MAX,
-            _ => self.room(common.data.slot.credits(), cx),
+            _ => self.room(&common.data.slot, cx),
         };
         let part = match common.dialect.protocol().body(data, room) {
             Ok(part) => part,
@@ -389,7 +390,7 @@ impl Receiving {
     }
 
     /// How many bytes of content may come now.
-    fn room(&mut self, credits: usize, cx: &Cx<'_>) -> usize {
+    fn room(&mut self, slot: &Slot, cx: &Cx<'_>) -> usize {
         let is_unflushed =
             cx.disk.flush_window.is_some_and(|window| self.flush.must_pause(self.upload.launched(), window));
         let is_unsafe = match &self.target {
@@ -404,7 +405,9 @@ impl Receiving {
             (Target::Whole(_), _) => usize::MAX,
             _ if is_unflushed || is_unsafe => 0,
             (_, DiskPace::KeepsUp) => usize::MAX,
-            (_, DiskPace::Lags) => credits * cx.pool.chunk_bytes(),
+            // The client has not sent anything yet that would have to wait for a slot.
+            (_, DiskPace::Lags) if slot.is_share_only() => return 0,
+            (_, DiskPace::Lags) => slot.credits() * cx.pool.chunk_bytes(),
         };
         if room == 0 {
             self.min_rate.store_began(cx.now);

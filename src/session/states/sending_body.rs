@@ -56,7 +56,7 @@ impl Behavior for Box<Sending> {
     }
 
     fn sent(mut self, n: usize, common: &mut Common, cx: &mut Cx<'_>) -> Step {
-        self.min_rate.moved(n);
+        self.min_rate.sent(n);
         common.charge(Flow::Down, n as u64, cx);
         self.begin(common, cx)
     }
@@ -191,7 +191,7 @@ impl Sending {
         common: &mut Common,
         cx: &mut Cx<'_>,
     ) -> Step {
-        self.min_rate.moved(n);
+        self.min_rate.sent(n);
         self.next += n as u64;
         debug_assert!(self.next <= self.end, "more bytes sent than were asked for");
         self.supply = Supply::Direct { cold: 0 };
@@ -205,12 +205,12 @@ impl Sending {
 
     /// The next bytes are not in the page cache.
     pub(in crate::session) fn found_cold(mut self: Box<Self>, common: &mut Common, cx: &Cx<'_>) -> Step {
+        self.min_rate.store_began(cx.now);
         match self.supply {
             Supply::Direct { cold } if cold < COLD_MAX => {
                 let len = usize::try_from((self.end - self.next).min(WARM_BYTES)).unwrap_or(usize::MAX);
                 common.data.ops.push_back(Op::Warm { file: self.file, offset: self.next, len });
                 self.supply = Supply::Warming { cold: cold + 1 };
-                self.min_rate.store_began(cx.now);
                 Step::stay(self)
             }
             _ => Step::NeedSlot(SlotRequest::Resume(self)),

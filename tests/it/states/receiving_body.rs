@@ -64,6 +64,68 @@ fn a_silence_while_our_own_disk_is_at_work_ends_no_upload() {
     assert_eq!(rig.file("a").map(|bytes| bytes.len()), Some(50_000));
 }
 
+/// While the disk was at work, bytes that came counted and the time did not: nothing ended an upload of one byte now
+/// and then, as long as others kept the disk busy.
+// covers: slow-bodies
+#[test]
+fn an_upload_is_as_fast_as_its_client_sends_while_the_disk_keeps_up() {
+    let limits = Limits::default().with(|l| {
+        l.fixed.chunk_bytes = 1024;
+        l.fixed.chunks_per_slot = 4;
+        l.fixed.rate_window = seconds(8);
+        l.live.rate_bytes_per_s_min = 10;
+    });
+    for (listened, ends) in [(2, true), (200, false)] {
+        let mut rig = Rig::new(Mode { deferred: true, lags: true, ..Mode::PLAIN }, limits.clone(), Access::default());
+        let peer = rig.connect();
+        rig.send(&peer, b"PUT 100000 /a\n");
+        for _ in 0..12 {
+            rig.hold_completions(true);
+            // Each takes a chunk: then the disk keeps it waiting.
+            for _ in 0..4 {
+                rig.send_in_turn(&peer, b"x");
+            }
+            rig.send_in_turn(&peer, &[b'x'; 500]);
+            rig.pass(seconds(10));
+            rig.hold_completions(false);
+            rig.send(&peer, &vec![b'x'; listened]);
+            rig.pass(seconds(1));
+        }
+        assert_eq!(peer.heard().starts_with(b"ERR 408 "), ends, "{listened} bytes: {}", said(&peer));
+    }
+}
+
+/// Each wait for a slot began the time again in which it must move something.
+#[test]
+fn an_upload_that_waits_for_a_slot_again_and_again_is_not_younger_for_that() {
+    let limits = Limits::default().with(|l| {
+        l.fixed.slots = 1;
+        l.fixed.rate_window = seconds(8);
+        l.live.rate_bytes_per_s_min = 10;
+    });
+    let mut rig = Rig::new(Mode { deferred: true, lags: false, ..Mode::PLAIN }, limits, Access::default());
+    let slow = rig.connect_from(2);
+    rig.send(&slow, b"PUT 1000000 /slow\n");
+    for _ in 0..6 {
+        let other = rig.connect_from(3);
+        rig.send(&other, b"PUT 1000000 /other\n");
+        rig.send(&slow, b"x");
+        assert_eq!(rig.counters().slots_waiting, 0, "the slow one continues without a slot");
+        rig.pass(seconds(2));
+        if !slow.heard().is_empty() {
+            break;
+        }
+        rig.lags(true);
+        rig.send(&slow, b"x");
+        assert_eq!(rig.counters().slots_waiting, 1, "it must hold its bytes");
+        rig.pass(seconds(1));
+        rig.cut(&other);
+        rig.lags(false);
+        assert_eq!(rig.counters().slots_waiting, 0);
+    }
+    assert!(slow.heard().starts_with(b"ERR 408 "), "{}", said(&slow));
+}
+
 /// The name under which an upload was announced stayed blocked when it was stored under another.
 #[test]
 fn an_upload_that_ends_under_another_name_lets_the_first_one_go() {

@@ -279,7 +279,14 @@ pub struct MinRate {
 impl MinRate {
     /// A rate that begins now.
     pub fn new(now: Instant, window: Duration) -> Self {
-        Self { window_end: now + window, moved: 0, queued: 0, store: AtStore::KeepsUp, limit_since: None, limited_ms: 0 }
+        Self {
+            window_end: now + window,
+            moved: 0,
+            queued: 0,
+            store: AtStore::KeepsUp,
+            limit_since: None,
+            limited_ms: 0,
+        }
     }
 
     /// The peer sent `n` bytes.

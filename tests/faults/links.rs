@@ -254,9 +254,13 @@ fn slow_heads_and_slow_bodies_are_ended_and_stop_no_other_client() {
             stream
         };
         let mut slow: Vec<TcpStream> = (0..2000).map(begin).collect();
-        // One byte each, round and round, until the server has had enough of every one of them.
+        // Fifty bytes a second each, also when few are left, until the server has had enough of every one of them.
+        let mut next = Instant::now();
         wait_until("all slow ones are ended", || {
-            slow.retain_mut(|stream| stream.write_all(b"x").is_ok());
+            if Instant::now() >= next {
+                next = Instant::now() + Duration::from_millis(20);
+                slow.retain_mut(|stream| stream.write_all(b"x").is_ok());
+            }
             slow.is_empty()
         });
     });

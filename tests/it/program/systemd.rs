@@ -88,7 +88,8 @@ fn a_listener_of_systemd_serves_what_connected_before_the_start() {
     // It stays open for the next one.
     let mut later = Client::over(TcpStream::connect(address).expect("the kernel accepts"));
     later.send("PING\n");
-    let program = try_with_listener(&listener, dir.path(), &["--listen", &address.to_string()]).expect("the server starts");
+    let program =
+        try_with_listener(&listener, dir.path(), &["--listen", &address.to_string()]).expect("the server starts");
     assert_eq!(later.line(), "OK 0");
     program.client().expect("PING", "OK 0");
 }

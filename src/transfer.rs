@@ -370,12 +370,12 @@ impl MinRate {
     /// at once and then nothing for a while.
     pub fn check(&mut self, now: Instant, limits: &Limits, queued: u64) -> Result<(), Failure> {
         let window = limits.fixed.rate_window;
-        if now < self.window_end {
+        if self.waits_for_us() || now < self.window_end {
             return Ok(());
         }
         let wanted = u128::from(limits.live.rate_bytes_per_s_min) * window.as_millis() / 1000;
         let enough = u128::from(self.left(queued)) >= wanted;
-        *self = Self { queued, ..Self::new(now, window) };
+        *self = Self { queued, store: self.store, ..Self::new(now, window) };
         if enough { Ok(()) } else { Err(Failure::TimedOut) }
     }
 }

@@ -1,7 +1,7 @@
-//! The accounting of one body: where it is, where it ends, what the store still owes, and whether
-//! the peer keeps a minimum rate. Moves no byte itself: the caller that moved them reports the number.
+//! The accounting of one body: where it is, where it ends, and what the store still owes. Moves no byte itself: the
+//! caller that moved them reports the number.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use sha2::digest::common::hazmat::SerializableState as _;
 use sha2::{Digest as _, Sha256};
@@ -251,135 +251,6 @@ impl Checkpoints {
     }
 }
 
-/// What our own store does to the time and the bytes of the peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum AtStore {
-    KeepsUp,
-    /// It keeps the peer waiting since then.
-    Since(Instant),
-    /// It did until now: what was sent meanwhile comes next.
-    Over,
-}
-
-/// The minimum rate: at least this many bytes in every window. Time spent waiting for our own disk does not count, nor
-/// what a peer sent in that time: one byte now and then would be fast enough on a disk that others keep busy.
-#[derive(Debug)]
-pub struct MinRate {
-    window_end: Instant,
-    moved: u64,
-    /// Bytes that lay in the send queue of the kernel when the window began.
-    queued: u64,
-    store: AtStore,
-    /// Since when the limits of its client do.
-    limit_since: Option<Instant>,
-    /// By how much such waits have moved the end of the window: fewer bytes than a [`Duration`] has.
-    limited_ms: u32,
-}
-
-impl MinRate {
-    /// A rate that begins now.
-    pub fn new(now: Instant, window: Duration) -> Self {
-        Self {
-            window_end: now + window,
-            moved: 0,
-            queued: 0,
-            store: AtStore::KeepsUp,
-            limit_since: None,
-            limited_ms: 0,
-        }
-    }
-
-    /// The peer sent `n` bytes.
-    pub fn received(&mut self, n: usize) {
-        if self.store == AtStore::Over {
-            self.store = AtStore::KeepsUp;
-        } else {
-            self.moved += n as u64;
-        }
-    }
-
-    /// The kernel took `n` bytes for the peer.
-    pub const fn sent(&mut self, n: usize) {
-        self.moved += n as u64;
-    }
-
-    /// From here on the peer waits for our store.
-    pub const fn store_began(&mut self, now: Instant) {
-        if !self.waits_for_store() {
-            self.store = AtStore::Since(now);
-        }
-    }
-
-    /// The store is done: the time it took is not the peer's.
-    pub fn store_ended(&mut self, now: Instant) {
-        if let AtStore::Since(since) = self.store {
-            self.window_end += now.saturating_duration_since(since);
-            self.store = AtStore::Over;
-        }
-    }
-
-    /// From here on the peer waits for the limits of its client.
-    pub fn limit_began(&mut self, now: Instant) {
-        self.limit_since.get_or_insert(now);
-    }
-
-    /// They permit more: the time that took is not the peer's. True if it waited.
-    pub fn limit_ended(&mut self, now: Instant) -> bool {
-        let since = self.limit_since.take();
-        let waited = since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
-        self.window_end += waited;
-        self.limited_ms = self.limited_ms.saturating_add(u32::try_from(waited.as_millis()).unwrap_or(u32::MAX));
-        since.is_some()
-    }
-
-    const fn waits_for_store(&self) -> bool {
-        matches!(self.store, AtStore::Since(_))
-    }
-
-    const fn waits_for_us(&self) -> bool {
-        self.waits_for_store() || self.limit_since.is_some()
-    }
-
-    /// When to look at the rate again; never while the peer waits for us.
-    pub const fn deadline(&self) -> Option<Instant> {
-        if self.waits_for_us() { None } else { Some(self.window_end) }
-    }
-
-    /// Bytes per second since the window began, the time included that the limits of its client took, which owe it `due`
-    /// bytes while it waits for them. None while the peer waits for our store, and before `contention_wait` of it. `queued` as for
-    /// [`MinRate::check`].
-    pub fn rate(&self, now: Instant, limits: &Limits, queued: u64, due: u64) -> Option<u64> {
-        let window = limits.fixed.rate_window;
-        let time =
-            (now + window + Duration::from_millis(self.limited_ms.into())).saturating_duration_since(self.window_end);
-        if self.waits_for_store() || time < limits.live.contention_wait.min(window / 2) {
-            return None;
-        }
-        let due = if self.limit_since.is_some() { due } else { 0 };
-        let millis = time.as_millis().max(1);
-        u64::try_from(u128::from(self.left(queued).saturating_add(due)) * 1000 / millis).ok()
-    }
-
-    /// Bytes that left the kernel since the window began.
-    const fn left(&self, queued: u64) -> u64 {
-        self.queued.saturating_add(self.moved).saturating_sub(queued)
-    }
-
-    /// Looks at the rate at the end of a window, and begins the next one. `queued` bytes of what we
-    /// sent are still in the kernel: what left it counts, not what it took, for it may take megabytes
-    /// at once and then nothing for a while.
-    pub fn check(&mut self, now: Instant, limits: &Limits, queued: u64) -> Result<(), Failure> {
-        let window = limits.fixed.rate_window;
-        if self.waits_for_us() || now < self.window_end {
-            return Ok(());
-        }
-        let wanted = u128::from(limits.live.rate_bytes_per_s_min) * window.as_millis() / 1000;
-        let enough = u128::from(self.left(queued)) >= wanted;
-        *self = Self { queued, store: self.store, ..Self::new(now, window) };
-        if enough { Ok(()) } else { Err(Failure::TimedOut) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -400,47 +271,11 @@ mod tests {
         assert_eq!(Upload::new(None, u64::MAX).launch(usize::MAX), Ok(0));
     }
 
-    fn limits() -> Limits {
-        Limits::default().with(|limits| {
-            limits.fixed.rate_window = Duration::from_secs(10);
-            limits.live.rate_bytes_per_s_min = 10;
-        })
-    }
-
-    #[test]
-    #[allow(clippy::disallowed_methods, reason = "any instant will do as the origin")]
-    fn what_left_the_kernel_counts_not_what_it_took() {
-        let (start, window) = (Instant::now(), Duration::from_secs(10));
-        let mut rate = MinRate::new(start, window);
-        rate.sent(5000);
-        assert_eq!(rate.check(start + window, &limits(), 4900), Ok(()), "100 of 5000 bytes have left");
-        assert_eq!(rate.check(start + 2 * window, &limits(), 4800), Ok(()), "100 more, though none was taken");
-        assert_eq!(rate.check(start + 3 * window, &limits(), 4750), Err(Failure::TimedOut));
-    }
-
     #[test]
     fn a_flush_is_due_after_a_window_and_holds_back_after_two() {
         assert_eq!(Flush::Idle(10).due(19, 10), None);
         assert_eq!(Flush::Idle(10).due(25, 10), Some((10, 15)));
         assert!(!Flush::Running(25).must_pause(34, 10));
         assert!(Flush::Running(25).must_pause(35, 10));
-    }
-
-    #[test]
-    #[allow(clippy::disallowed_methods, reason = "any instant will do as the origin")]
-    fn time_at_our_own_disk_is_not_the_peers() {
-        let (start, window) = (Instant::now(), Duration::from_secs(10));
-        let mut rate = MinRate::new(start, window);
-        rate.received(99);
-        rate.store_began(start + Duration::from_secs(1));
-        assert_eq!(rate.deadline(), None);
-        rate.store_ended(start + Duration::from_secs(5));
-        assert_eq!(rate.deadline(), Some(start + Duration::from_secs(14)));
-        assert_eq!(rate.check(start + Duration::from_secs(13), &limits(), 0), Ok(()));
-        assert_eq!(rate.check(start + Duration::from_secs(14), &limits(), 0), Err(Failure::TimedOut));
-        rate.received(500);
-        assert_eq!(rate.check(start + Duration::from_secs(24), &limits(), 0), Err(Failure::TimedOut), "sent meanwhile");
-        rate.received(100);
-        assert_eq!(rate.check(start + Duration::from_secs(34), &limits(), 0), Ok(()));
     }
 }

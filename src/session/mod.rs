@@ -59,6 +59,7 @@ mod common;
 mod cx;
 mod driving;
 mod event;
+mod min_rate;
 mod owed;
 mod pacing;
 mod permission;
@@ -208,7 +209,7 @@ impl Session {
             self.common.pay_for_request(cx);
         }
         if let State::ReceivingBody(receiving) = &mut self.state {
-            receiving.min_rate.received(n);
+            receiving.min_rate.received(n, cx.now);
         }
     }
 
@@ -431,22 +432,6 @@ impl Session {
             State::Done(Done { reason, is_reset }) => Some((reason, is_reset)),
             _ => None,
         }
-    }
-
-    /// Nothing moves any more: gives back its slot if that is not needed, and memory that is only needed while something
-    /// is under way. True once it is over and nothing refers to it any more; it is not counted from then on.
-    pub fn rest(&mut self, cx: &mut Cx<'_>) -> bool {
-        self.give_back_slot(cx);
-        self.common.data.rest(self.common.active, cx.spare);
-        if self.common.name == Name::SendingBody {
-            self.common.data.shrink();
-        }
-        let is_over = self.common.name == Name::Done && !self.common.has_ops();
-        if is_over {
-            debug_assert!(self.common.data.slot.is_none(), "a slot or share would leak");
-            self.common.retire(cx.counters);
-        }
-        is_over
     }
 
     /// Bytes of heap that a session uses while something is under way, contents not counted.

@@ -11,7 +11,8 @@ use crate::error::{CloseReason, Failure};
 use crate::ids::{FileId, ListenerId};
 use crate::object::Meta;
 use crate::platform::Source;
-use crate::transfer::{Checkpoints, Flush, Hasher, MinRate, Upload};
+use crate::session::min_rate::MinRate;
+use crate::transfer::{Checkpoints, Flush, Hasher, Upload};
 use crate::upload::UploadId;
 
 macro_rules! states {

@@ -15,9 +15,10 @@ use crate::platform::{Completion, Op, Outcome};
 use crate::session::behavior::Behavior;
 use crate::session::common::Common;
 use crate::session::cx::{Cx, DiskPace};
+use crate::session::min_rate::MinRate;
 use crate::session::state::{AfterSaving, FinishingWrites, Part, PartFate, Receiving, Saving, Target};
 use crate::session::step::{Consumed, Step};
-use crate::transfer::{Checkpoints, Flush, Hasher, MinRate, Upload};
+use crate::transfer::{Checkpoints, Flush, Hasher, Upload};
 use crate::upload::{DigestState, PartEnd, Role, TAKEN_OVER, UploadState};
 
 /// What the store says of an upload that is opened.
@@ -350,7 +351,7 @@ impl Receiving {
     ) -> Result<(), StoreError> {
         let written = done.chunk.as_ref().map_or(0, Chunk::len);
         common.give_back(done.chunk, cx);
-        self.min_rate.store_ended(cx.now);
+        self.min_rate.store_ended_unread(cx.now);
         match (done.result?, self.flush) {
             (Outcome::Written, _) => self.upload.finish_write(written),
             (Outcome::Joined { len, digest }, _) => self.joined(len, digest.as_ref())?,

@@ -18,10 +18,11 @@ use crate::platform::{Completion, Op, Outcome, Source};
 use crate::session::behavior::Behavior;
 use crate::session::common::Common;
 use crate::session::cx::Cx;
+use crate::session::min_rate::MinRate;
 use crate::session::report::Segment;
 use crate::session::state::{Pausing, Sending, SlotRequest, Supply};
 use crate::session::step::Step;
-use crate::transfer::{Hash, Hasher, MinRate};
+use crate::transfer::{Hash, Hasher};
 
 /// Found cold this many times in a row, a file is read into chunks instead: some file systems never keep a page.
 const COLD_MAX: u8 = 3;

@@ -126,6 +126,28 @@ fn an_upload_that_waits_for_a_slot_again_and_again_is_not_younger_for_that() {
     assert!(slow.heard().starts_with(b"ERR 408 "), "{}", said(&slow));
 }
 
+/// What came after a wait for the disk was left out as if it had been sent meanwhile: where each piece takes all the
+/// chunks of a slot, nothing ever counted.
+#[test]
+fn an_upload_that_waits_for_the_disk_after_each_piece_is_as_fast_as_its_client() {
+    let limits = Limits::default().with(|l| {
+        l.fixed.chunk_bytes = 1024;
+        l.fixed.chunks_per_slot = 1;
+        l.fixed.rate_window = seconds(8);
+        l.live.rate_bytes_per_s_min = 10;
+    });
+    for (sent, ends) in [(5, true), (500, false)] {
+        let mut rig = Rig::new(Mode { deferred: true, lags: true, ..Mode::PLAIN }, limits.clone(), Access::default());
+        let peer = rig.connect();
+        rig.send(&peer, b"PUT 100000 /a\n");
+        for _ in 0..30 {
+            rig.send(&peer, &vec![b'x'; sent]);
+            rig.pass(seconds(1));
+        }
+        assert_eq!(peer.heard().starts_with(b"ERR 408 "), ends, "{sent} bytes: {}", said(&peer));
+    }
+}
+
 /// The name under which an upload was announced stayed blocked when it was stored under another.
 #[test]
 fn an_upload_that_ends_under_another_name_lets_the_first_one_go() {

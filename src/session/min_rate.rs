@@ -1,0 +1,252 @@
+//! Whether the peer keeps a minimum rate while it waits for nothing of ours.
+
+use std::time::{Duration, Instant};
+
+use crate::config::Limits;
+use crate::error::Failure;
+
+/// What our own store does to the time and the bytes of the peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AtStore {
+    KeepsUp,
+    /// It keeps the peer waiting since then.
+    Since(Instant),
+    /// It did until then. What was sent meanwhile has not been received yet.
+    Unread(Instant),
+}
+
+/// The minimum rate: at least this many bytes in every window. Time spent waiting for our own disk does not count, nor
+/// what a peer sent in that time: one byte now and then would be fast enough on a disk that others keep busy.
+#[derive(Debug)]
+pub struct MinRate {
+    window_end: Instant,
+    moved: u64,
+    /// Bytes that lay in the send queue of the kernel when the window began.
+    queued: u64,
+    store: AtStore,
+    /// Since when the limits of its client do.
+    limit_since: Option<Instant>,
+    /// By how much such waits have moved the end of the window: fewer bytes than a [`Duration`] has.
+    limited_ms: u32,
+}
+
+impl MinRate {
+    /// A rate that begins now.
+    pub(super) fn new(now: Instant, window: Duration) -> Self {
+        Self {
+            window_end: now + window,
+            moved: 0,
+            queued: 0,
+            store: AtStore::KeepsUp,
+            limit_since: None,
+            limited_ms: 0,
+        }
+    }
+
+    /// The peer sent `n` bytes.
+    pub(super) fn received(&mut self, n: usize, now: Instant) {
+        if !self.caught_up(now) {
+            self.moved += n as u64;
+        }
+    }
+
+    /// All that was sent while the peer waited for our store is received: what comes from here on counts, and so does the
+    /// time. True if it was not before.
+    pub(super) fn caught_up(&mut self, now: Instant) -> bool {
+        let AtStore::Unread(since) = self.store else { return false };
+        self.store_took(since, now);
+        self.store = AtStore::KeepsUp;
+        true
+    }
+
+    /// The kernel took `n` bytes for the peer.
+    pub(super) const fn sent(&mut self, n: usize) {
+        self.moved += n as u64;
+    }
+
+    /// From here on the peer waits for our store.
+    pub(super) fn store_began(&mut self, now: Instant) {
+        if !self.waits_for_store() {
+            self.caught_up(now);
+            self.store = AtStore::Since(now);
+        }
+    }
+
+    /// The store is done: the time it took is not the peer's.
+    pub(super) fn store_ended(&mut self, now: Instant) {
+        if let AtStore::Since(since) = self.store {
+            self.store_took(since, now);
+            self.store = AtStore::KeepsUp;
+        }
+    }
+
+    /// The same for an upload: what was sent meanwhile comes next, or nothing was.
+    pub(super) fn store_ended_unread(&mut self, now: Instant) {
+        if self.waits_for_store() {
+            self.store_ended(now);
+            self.store = AtStore::Unread(now);
+        }
+    }
+
+    /// Time that the peer waited for its limits as well is left out once: when that ends.
+    fn store_took(&mut self, since: Instant, now: Instant) {
+        self.window_end += self.limit_since.unwrap_or(now).saturating_duration_since(since);
+    }
+
+    /// From here on the peer waits for the limits of its client.
+    pub(super) fn limit_began(&mut self, now: Instant) {
+        self.limit_since.get_or_insert(now);
+    }
+
+    /// They permit more: the time that took is not the peer's. True if it waited.
+    pub(super) fn limit_ended(&mut self, now: Instant) -> bool {
+        let Some(since) = self.limit_since.take() else { return false };
+        if let AtStore::Since(store) | AtStore::Unread(store) = &mut self.store {
+            self.window_end += since.saturating_duration_since(*store);
+            *store = now;
+        }
+        let waited = now.saturating_duration_since(since);
+        self.window_end += waited;
+        self.limited_ms = self.limited_ms.saturating_add(u32::try_from(waited.as_millis()).unwrap_or(u32::MAX));
+        true
+    }
+
+    const fn waits_for_store(&self) -> bool {
+        matches!(self.store, AtStore::Since(_))
+    }
+
+    const fn waits_for_us(&self) -> bool {
+        self.waits_for_store() || self.limit_since.is_some()
+    }
+
+    /// When to look at the rate again; never while the peer waits for us.
+    pub(super) const fn deadline(&self) -> Option<Instant> {
+        if self.waits_for_us() { None } else { Some(self.window_end) }
+    }
+
+    /// Bytes per second since the window began, the time included that the limits of its client took, which owe it `due`
+    /// bytes while it waits for them. None while the peer waits for our store, and before `contention_wait` of it. `queued` as for
+    /// [`MinRate::check`].
+    pub(super) fn rate(&self, now: Instant, limits: &Limits, queued: u64, due: u64) -> Option<u64> {
+        let window = limits.fixed.rate_window;
+        let time =
+            (now + window + Duration::from_millis(self.limited_ms.into())).saturating_duration_since(self.window_end);
+        if self.waits_for_store() || time < limits.live.contention_wait.min(window / 2) {
+            return None;
+        }
+        let due = if self.limit_since.is_some() { due } else { 0 };
+        let millis = time.as_millis().max(1);
+        u64::try_from(u128::from(self.left(queued).saturating_add(due)) * 1000 / millis).ok()
+    }
+
+    /// Bytes that left the kernel since the window began.
+    const fn left(&self, queued: u64) -> u64 {
+        self.queued.saturating_add(self.moved).saturating_sub(queued)
+    }
+
+    /// Looks at the rate at the end of a window, and begins the next one. `queued` bytes of what we
+    /// sent are still in the kernel: what left it counts, not what it took, for it may take megabytes
+    /// at once and then nothing for a while.
+    pub(super) fn check(&mut self, now: Instant, limits: &Limits, queued: u64) -> Result<(), Failure> {
+        let window = limits.fixed.rate_window;
+        if self.waits_for_us() || now < self.window_end {
+            return Ok(());
+        }
+        let wanted = u128::from(limits.live.rate_bytes_per_s_min) * window.as_millis() / 1000;
+        let enough = u128::from(self.left(queued)) >= wanted;
+        let store = if let AtStore::Unread(_) = self.store { AtStore::Unread(now) } else { self.store };
+        *self = Self { queued, store, ..Self::new(now, window) };
+        if enough { Ok(()) } else { Err(Failure::TimedOut) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits() -> Limits {
+        Limits::default().with(|limits| {
+            limits.fixed.rate_window = Duration::from_secs(10);
+            limits.live.rate_bytes_per_s_min = 10;
+        })
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "any instant will do as the origin")]
+    fn what_left_the_kernel_counts_not_what_it_took() {
+        let (start, window) = (Instant::now(), Duration::from_secs(10));
+        let mut rate = MinRate::new(start, window);
+        rate.sent(5000);
+        assert_eq!(rate.check(start + window, &limits(), 4900), Ok(()), "100 of 5000 bytes have left");
+        assert_eq!(rate.check(start + 2 * window, &limits(), 4800), Ok(()), "100 more, though none was taken");
+        assert_eq!(rate.check(start + 3 * window, &limits(), 4750), Err(Failure::TimedOut));
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "any instant will do as the origin")]
+    fn time_at_our_own_disk_is_not_the_peers() {
+        let (start, window) = (Instant::now(), Duration::from_secs(10));
+        let mut rate = MinRate::new(start, window);
+        let at = |s| start + Duration::from_secs(s);
+        rate.received(99, start);
+        rate.store_began(at(1));
+        assert_eq!(rate.deadline(), None);
+        rate.store_ended(at(5));
+        assert_eq!(rate.deadline(), Some(at(14)));
+        assert_eq!(rate.check(at(13), &limits(), 0), Ok(()));
+        assert_eq!(rate.check(at(14), &limits(), 0), Err(Failure::TimedOut));
+        rate.received(100, at(15));
+        assert_eq!(rate.check(at(24), &limits(), 0), Ok(()));
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "any instant will do as the origin")]
+    fn what_an_upload_sends_while_it_waits_for_our_disk_does_not_count_nor_does_the_time_until_it_is_received() {
+        let (start, window) = (Instant::now(), Duration::from_secs(10));
+        let at = |s| start + Duration::from_secs(s);
+        let waited = || {
+            let mut rate = MinRate::new(start, window);
+            rate.store_began(at(1));
+            rate.store_ended_unread(at(5));
+            assert_eq!(rate.deadline(), Some(at(14)));
+            rate
+        };
+        let mut late = waited();
+        late.received(500, at(7));
+        assert_eq!(late.deadline(), Some(at(16)), "2 s of our own");
+        assert_eq!(late.check(at(16), &limits(), 0), Err(Failure::TimedOut), "sent meanwhile");
+        let mut silent = waited();
+        assert!(silent.caught_up(at(5)) && !silent.caught_up(at(8)));
+        silent.received(100, at(9));
+        assert_eq!(silent.check(at(14), &limits(), 0), Ok(()), "nothing was sent meanwhile");
+        let mut again = waited();
+        again.store_began(at(6));
+        again.store_ended_unread(at(8));
+        again.received(500, at(9));
+        assert_eq!(again.deadline(), Some(at(18)), "each second once");
+        let mut over = waited();
+        assert_eq!(over.check(at(14), &limits(), 0), Err(Failure::TimedOut));
+        over.received(500, at(15));
+        assert_eq!(over.deadline(), Some(at(25)), "1 s of this window");
+        assert_eq!(over.check(at(25), &limits(), 0), Err(Failure::TimedOut), "sent meanwhile");
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "any instant will do as the origin")]
+    fn time_at_our_own_disk_and_at_the_limits_of_its_client_is_left_out_once() {
+        let (start, window) = (Instant::now(), Duration::from_secs(10));
+        let at = |s| start + Duration::from_secs(s);
+        for (store, limit) in [((1, 5), (6, 8)), ((1, 7), (5, 8)), ((1, 8), (5, 7)), ((5, 7), (1, 8)), ((4, 8), (1, 5))]
+        {
+            let mut rate = MinRate::new(start, window);
+            for s in 1..=8 {
+                (s == store.0).then(|| rate.store_began(at(s)));
+                (s == limit.0).then(|| rate.limit_began(at(s)));
+                (s == store.1).then(|| rate.store_ended_unread(at(s)));
+                (s == limit.1).then(|| assert!(rate.limit_ended(at(s))));
+            }
+            rate.received(500, at(9));
+            assert_eq!(rate.deadline(), Some(at(18)), "from 1 to 9: {store:?} {limit:?}");
+        }
+    }
+}

@@ -48,12 +48,15 @@ impl Session {
 
     /// An upload without a slot waits for one once it has to; and what is not needed any more is given back first.
     pub(super) fn prepare_for_slot(&mut self, cx: &mut Cx<'_>) {
-        // What is at the store must end first: its completion is meant for an upload under way.
-        if self.lacks_slot(cx.disk.pace) && !self.common.has_ops() {
-            self.advance(cx, |state, _, cx| match state {
+        if self.lacks_slot(cx.disk.pace) {
+            self.advance(cx, |state, common, cx| match state {
                 State::ReceivingBody(mut receiving) => {
-                    receiving.min_rate.limit_ended(cx.now);
                     receiving.min_rate.store_began(cx.now);
+                    // What is at the store must end first: its completion is meant for an upload under way.
+                    if common.has_ops() {
+                        return Step::stay(receiving);
+                    }
+                    receiving.min_rate.limit_ended(cx.now);
                     Step::NeedSlot(SlotRequest::ResumeUpload(receiving))
                 }
                 other => Step::Stay(other),

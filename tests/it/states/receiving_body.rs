@@ -148,6 +148,45 @@ fn an_upload_that_waits_for_the_disk_after_each_piece_is_as_fast_as_its_client()
     }
 }
 
+/// The disk lagged while an upload without a slot had an operation there: it is not read until that has ended, and was
+/// ended as too slow meanwhile.
+#[test]
+fn an_upload_without_a_slot_is_not_slow_while_its_last_write_back_is_under_way() {
+    let limits = Limits::default().with(|l| {
+        l.fixed.slots = 1;
+        l.fixed.rate_window = seconds(8);
+        l.live.rate_bytes_per_s_min = 10;
+    });
+    // One that sends nothing more is ended all the same.
+    for ends in [true, false] {
+        let mut rig = Rig::new(Mode { deferred: true, ..Mode::PLAIN }, limits.clone(), Access::default());
+        let peer = rig.connect_from(2);
+        rig.send(&peer, b"PUT 1000000 /a\n");
+        let other = rig.connect_from(3);
+        rig.send(&other, b"PUT 1000000 /other\n");
+        rig.send(&peer, b"x");
+        assert_eq!(rig.counters().slots_waiting, 0, "it continues without a slot");
+        rig.hold_completions(true);
+        // The store asks for a write-back every five bytes, and this one does not end.
+        rig.send_in_turn(&peer, b"hello");
+        rig.lags(true);
+        if ends {
+            rig.turn();
+        } else {
+            rig.send_in_turn(&peer, b"more");
+        }
+        rig.pass(seconds(100));
+        assert_eq!(peer.heard().starts_with(b"ERR 408 "), ends, "{}", said(&peer));
+        rig.lags(false);
+        rig.hold_completions(false);
+        rig.send(&peer, &[b'x'; 100]);
+        rig.pass(seconds(7));
+        assert_eq!(peer.heard().is_empty(), !ends, "{}", said(&peer));
+        rig.pass(seconds(100));
+        assert!(peer.heard().starts_with(b"ERR 408 "), "it has a deadline again: {}", said(&peer));
+    }
+}
+
 /// The name under which an upload was announced stayed blocked when it was stored under another.
 #[test]
 fn an_upload_that_ends_under_another_name_lets_the_first_one_go() {

@@ -115,7 +115,8 @@ impl MinRate {
         matches!(self.store, AtStore::Since(_))
     }
 
-    const fn waits_for_us(&self) -> bool {
+    /// True while the peer waits for our store, or for the limits of its client.
+    pub(super) const fn waits_for_us(&self) -> bool {
         self.waits_for_store() || self.limit_since.is_some()
     }
 
@@ -149,7 +150,7 @@ impl MinRate {
     /// at once and then nothing for a while.
     pub(super) fn check(&mut self, now: Instant, limits: &Limits, queued: u64) -> Result<(), Failure> {
         let window = limits.fixed.rate_window;
-        if self.waits_for_us() || now < self.window_end {
+        if now < self.window_end {
             return Ok(());
         }
         let wanted = u128::from(limits.live.rate_bytes_per_s_min) * window.as_millis() / 1000;

@@ -140,6 +140,9 @@ impl Behavior for Box<Receiving> {
 
     fn timed_out(mut self, _in_kernel: usize, common: &mut Common, cx: &mut Cx<'_>) -> Step {
         self.checkpoint_if_due(common, cx);
+        if self.min_rate.waits_for_us() {
+            return Step::stay(self);
+        }
         let is_stalled = cx.now >= common.active + cx.limits.live.stall_timeout;
         if is_stalled || self.min_rate.check(cx.now, cx.limits, 0).is_err() {
             return self.end_slow_transfer(common, cx);

@@ -187,6 +187,29 @@ fn an_upload_without_a_slot_is_not_slow_while_its_last_write_back_is_under_way()
     }
 }
 
+/// A checkpoint was due while the disk kept the upload waiting for longer than a client may be silent.
+#[test]
+fn an_upload_that_waits_for_the_disk_is_not_silent_when_a_checkpoint_is_due() {
+    let limits = Limits::default().with(|l| {
+        l.live.stall_timeout = seconds(10);
+        l.live.upload_sync_interval = seconds(30);
+    });
+    let mut rig = Rig::new(Mode { deferred: true, ..Mode::PLAIN }, limits, Access::default());
+    let peer = rig.connect();
+    rig.send(&peer, b"PUT 1000000 resume=token-of-the-client /a\n");
+    rig.hold_completions(true);
+    // The store asks for a write-back every five bytes; this one does not end, and the next must wait for it.
+    for piece in ["hello", "hello", "more"] {
+        rig.send_in_turn(&peer, piece.as_bytes());
+    }
+    assert_eq!(rig.unreceived(&peer), 4, "it is kept waiting");
+    rig.pass(seconds(100));
+    rig.hold_completions(false);
+    assert_eq!((rig.unreceived(&peer), &*said(&peer)), (0, "GO 0\n"));
+    rig.pass(seconds(10));
+    assert!(said(&peer).contains("ERR 408 "), "{}", said(&peer));
+}
+
 /// The name under which an upload was announced stayed blocked when it was stored under another.
 #[test]
 fn an_upload_that_ends_under_another_name_lets_the_first_one_go() {

@@ -70,7 +70,7 @@ impl<P: Platform> Reactor<P> {
         if attached_to.is_some() || self.uploads.holds(id) {
             self.uploads.driven(id, attached_to, session.ops() == Ops::Own);
         }
-        let is_over = session.rest(connection.readable != Readable::Nothing, &mut env.cx());
+        let is_over = session.rest(&mut env.cx());
         let may_grant = env.admission.may_grant();
         if is_over {
             self.timers.disarm(id, &mut connection.timer);

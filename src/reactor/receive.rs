@@ -78,7 +78,8 @@ impl<P: Platform> Driver<'_, P> {
                     connection.readable = Readable::Nothing;
                 }
                 self.platform.store().received();
-                session.tell(Event::Arrived(n), &mut env.cx());
+                let is_all = connection.readable == Readable::Nothing;
+                session.tell(Event::Arrived { len: n, is_all }, &mut env.cx());
                 connection.unused.add(n);
                 if gathers {
                     self.gather_message(held, n, most);

@@ -17,7 +17,7 @@ impl Session {
             Event::Opened => self.open(cx),
             Event::Role(role) => self.common.peer_role = role,
             Event::MustWait(delay) => self.wait_first(delay, cx),
-            Event::Arrived(n) => self.arrived(n, cx),
+            Event::Arrived { len, is_all } => self.arrived(len, is_all, cx),
             Event::Ended => self.received_eof(cx),
             Event::CutShort(_) if self.is_between_messages() => self.received_eof(cx),
             Event::CutShort(cause) => self.cut_off(CloseReason::CutShort, cause, true, cx),
@@ -95,25 +95,5 @@ impl Session {
             return Some(Want::Unacknowledged);
         }
         (pass.enters(Stage::Input) && (pass.readable || self.common.has_unseen())).then_some(Want::Receive)
-    }
-
-    /// Nothing moves any more: gives back its slot if that is not needed, and memory that is only needed while something
-    /// is under way. `readable`: more may have come. True once it is over and nothing refers to it any more; it is not
-    /// counted from then on.
-    pub fn rest(&mut self, readable: bool, cx: &mut Cx<'_>) -> bool {
-        if !readable && let State::ReceivingBody(receiving) = &mut self.state {
-            receiving.min_rate.caught_up(cx.now);
-        }
-        self.give_back_slot(cx);
-        self.common.data.rest(self.common.active, cx.spare);
-        if self.common.name == Name::SendingBody {
-            self.common.data.shrink();
-        }
-        let is_over = self.common.name == Name::Done && !self.common.has_ops();
-        if is_over {
-            debug_assert!(self.common.data.slot.is_none(), "a slot or share would leak");
-            self.common.retire(cx.counters);
-        }
-        is_over
     }
 }

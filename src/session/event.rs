@@ -20,7 +20,11 @@ pub enum Event<'a> {
     /// The address of the peer shows wrong secrets: its connection is not read for a while.
     MustWait(Duration),
     /// Bytes were received.
-    Arrived(usize),
+    Arrived {
+        len: usize,
+        /// The kernel has no more of them.
+        is_all: bool,
+    },
     /// The peer's stream ended.
     Ended,
     /// The encryption has not ended with the stream: that is an end only where nothing was under way.

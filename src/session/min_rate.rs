@@ -5,18 +5,22 @@ use std::time::{Duration, Instant};
 use crate::config::Limits;
 use crate::error::Failure;
 
-/// What our own store does to the time and the bytes of the peer.
+/// What our own store does to the time of the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum AtStore {
     KeepsUp,
     /// It keeps the peer waiting since then.
     Since(Instant),
-    /// It did until then. What was sent meanwhile has not been received yet.
-    Unread(Instant),
+    /// It did for this time, by which the window is longer unless what comes next shows that the peer had not waited.
+    Over(Duration),
 }
 
-/// The minimum rate: at least this many bytes in every window. Time spent waiting for our own disk does not count, nor
-/// what a peer sent in that time: one byte now and then would be fast enough on a disk that others keep busy.
+/// Fewer bytes than these fit any receive buffer of the kernel: nothing kept the peer from sending more.
+const FITS_ANY_BUFFER: usize = 2048;
+
+/// The minimum rate: at least this many bytes in every window, time spent waiting for our own disk not counted. Where an
+/// upload sent less in that time than the kernel would have held, it was its own: one byte now and then would be fast
+/// enough on a disk that others keep busy.
 #[derive(Debug)]
 pub struct MinRate {
     window_end: Instant,
@@ -43,20 +47,15 @@ impl MinRate {
         }
     }
 
-    /// The peer sent `n` bytes.
-    pub(super) fn received(&mut self, n: usize, now: Instant) {
-        if !self.caught_up(now) {
-            self.moved += n as u64;
+    /// The peer sent `n` bytes; `is_all` if the kernel has no more of them.
+    pub(super) fn received(&mut self, n: usize, is_all: bool) {
+        if let AtStore::Over(waited) = self.store {
+            self.store = AtStore::KeepsUp;
+            if is_all && n < FITS_ANY_BUFFER {
+                self.window_end -= waited;
+            }
         }
-    }
-
-    /// All that was sent while the peer waited for our store is received: what comes from here on counts, and so does the
-    /// time. True if it was not before.
-    pub(super) fn caught_up(&mut self, now: Instant) -> bool {
-        let AtStore::Unread(since) = self.store else { return false };
-        self.store_took(since, now);
-        self.store = AtStore::KeepsUp;
-        true
+        self.moved += n as u64;
     }
 
     /// The kernel took `n` bytes for the peer.
@@ -65,32 +64,20 @@ impl MinRate {
     }
 
     /// From here on the peer waits for our store.
-    pub(super) fn store_began(&mut self, now: Instant) {
+    pub(super) const fn store_began(&mut self, now: Instant) {
         if !self.waits_for_store() {
-            self.caught_up(now);
             self.store = AtStore::Since(now);
         }
     }
 
-    /// The store is done: the time it took is not the peer's.
+    /// The store is done: the time it took is not the peer's. What that waited for its limits as well is left out when
+    /// they permit more.
     pub(super) fn store_ended(&mut self, now: Instant) {
         if let AtStore::Since(since) = self.store {
-            self.store_took(since, now);
-            self.store = AtStore::KeepsUp;
+            let waited = self.limit_since.unwrap_or(now).saturating_duration_since(since);
+            self.window_end += waited;
+            self.store = AtStore::Over(waited);
         }
-    }
-
-    /// The same for an upload: what was sent meanwhile comes next, or nothing was.
-    pub(super) fn store_ended_unread(&mut self, now: Instant) {
-        if self.waits_for_store() {
-            self.store_ended(now);
-            self.store = AtStore::Unread(now);
-        }
-    }
-
-    /// Time that the peer waited for its limits as well is left out once: when that ends.
-    fn store_took(&mut self, since: Instant, now: Instant) {
-        self.window_end += self.limit_since.unwrap_or(now).saturating_duration_since(since);
     }
 
     /// From here on the peer waits for the limits of its client.
@@ -101,7 +88,7 @@ impl MinRate {
     /// They permit more: the time that took is not the peer's. True if it waited.
     pub(super) fn limit_ended(&mut self, now: Instant) -> bool {
         let Some(since) = self.limit_since.take() else { return false };
-        if let AtStore::Since(store) | AtStore::Unread(store) = &mut self.store {
+        if let AtStore::Since(store) = &mut self.store {
             self.window_end += since.saturating_duration_since(*store);
             *store = now;
         }
@@ -155,8 +142,7 @@ impl MinRate {
         }
         let wanted = u128::from(limits.live.rate_bytes_per_s_min) * window.as_millis() / 1000;
         let enough = u128::from(self.left(queued)) >= wanted;
-        let store = if let AtStore::Unread(_) = self.store { AtStore::Unread(now) } else { self.store };
-        *self = Self { queued, store, ..Self::new(now, window) };
+        *self = Self { queued, ..Self::new(now, window) };
         if enough { Ok(()) } else { Err(Failure::TimedOut) }
     }
 }
@@ -189,47 +175,31 @@ mod tests {
         let (start, window) = (Instant::now(), Duration::from_secs(10));
         let mut rate = MinRate::new(start, window);
         let at = |s| start + Duration::from_secs(s);
-        rate.received(99, start);
+        rate.received(99, true);
         rate.store_began(at(1));
         assert_eq!(rate.deadline(), None);
         rate.store_ended(at(5));
         assert_eq!(rate.deadline(), Some(at(14)));
         assert_eq!(rate.check(at(13), &limits(), 0), Ok(()));
         assert_eq!(rate.check(at(14), &limits(), 0), Err(Failure::TimedOut));
-        rate.received(100, at(15));
+        rate.received(100, true);
         assert_eq!(rate.check(at(24), &limits(), 0), Ok(()));
     }
 
     #[test]
     #[allow(clippy::disallowed_methods, reason = "any instant will do as the origin")]
-    fn what_an_upload_sends_while_it_waits_for_our_disk_does_not_count_nor_does_the_time_until_it_is_received() {
+    fn time_at_our_own_disk_is_the_peers_if_it_sent_little_in_it() {
         let (start, window) = (Instant::now(), Duration::from_secs(10));
         let at = |s| start + Duration::from_secs(s);
-        let waited = || {
+        for (n, is_all, window_end) in [(2047, true, 10), (2047, false, 14), (2048, true, 14)] {
             let mut rate = MinRate::new(start, window);
             rate.store_began(at(1));
-            rate.store_ended_unread(at(5));
-            assert_eq!(rate.deadline(), Some(at(14)));
-            rate
-        };
-        let mut late = waited();
-        late.received(500, at(7));
-        assert_eq!(late.deadline(), Some(at(16)), "2 s of our own");
-        assert_eq!(late.check(at(16), &limits(), 0), Err(Failure::TimedOut), "sent meanwhile");
-        let mut silent = waited();
-        assert!(silent.caught_up(at(5)) && !silent.caught_up(at(8)));
-        silent.received(100, at(9));
-        assert_eq!(silent.check(at(14), &limits(), 0), Ok(()), "nothing was sent meanwhile");
-        let mut again = waited();
-        again.store_began(at(6));
-        again.store_ended_unread(at(8));
-        again.received(500, at(9));
-        assert_eq!(again.deadline(), Some(at(18)), "each second once");
-        let mut over = waited();
-        assert_eq!(over.check(at(14), &limits(), 0), Err(Failure::TimedOut));
-        over.received(500, at(15));
-        assert_eq!(over.deadline(), Some(at(25)), "1 s of this window");
-        assert_eq!(over.check(at(25), &limits(), 0), Err(Failure::TimedOut), "sent meanwhile");
+            rate.store_ended(at(5));
+            rate.received(n, is_all);
+            assert_eq!(rate.deadline(), Some(at(window_end)), "{n} bytes");
+            rate.received(1, true);
+            assert_eq!(rate.deadline(), Some(at(window_end)), "what comes later says nothing of the wait");
+        }
     }
 
     #[test]
@@ -237,17 +207,18 @@ mod tests {
     fn time_at_our_own_disk_and_at_the_limits_of_its_client_is_left_out_once() {
         let (start, window) = (Instant::now(), Duration::from_secs(10));
         let at = |s| start + Duration::from_secs(s);
-        for (store, limit) in [((1, 5), (6, 8)), ((1, 7), (5, 8)), ((1, 8), (5, 7)), ((5, 7), (1, 8)), ((4, 8), (1, 5))]
+        for (store, limit, waited) in
+            [((1, 5), (6, 8), 6), ((1, 7), (5, 8), 7), ((1, 8), (5, 7), 7), ((5, 7), (1, 8), 7), ((4, 8), (1, 5), 7)]
         {
             let mut rate = MinRate::new(start, window);
             for s in 1..=8 {
                 (s == store.0).then(|| rate.store_began(at(s)));
                 (s == limit.0).then(|| rate.limit_began(at(s)));
-                (s == store.1).then(|| rate.store_ended_unread(at(s)));
+                (s == store.1).then(|| rate.store_ended(at(s)));
                 (s == limit.1).then(|| assert!(rate.limit_ended(at(s))));
             }
-            rate.received(500, at(9));
-            assert_eq!(rate.deadline(), Some(at(18)), "from 1 to 9: {store:?} {limit:?}");
+            rate.received(500, false);
+            assert_eq!(rate.deadline(), Some(at(10 + waited)), "{store:?} {limit:?}");
         }
     }
 }

@@ -202,14 +202,14 @@ impl Session {
         self.common.data.inbox.is_empty() && !matches!(self.common.name, Name::ReceivingBody)
     }
 
-    /// `n` bytes were received.
-    fn arrived(&mut self, n: usize, cx: &mut Cx<'_>) {
+    /// `n` bytes were received; `is_all` if the kernel has no more of them.
+    fn arrived(&mut self, n: usize, is_all: bool, cx: &mut Cx<'_>) {
         self.common.active = cx.now;
         if self.common.name == Name::AwaitHeader {
             self.common.pay_for_request(cx);
         }
         if let State::ReceivingBody(receiving) = &mut self.state {
-            receiving.min_rate.received(n, cx.now);
+            receiving.min_rate.received(n, is_all);
         }
     }
 
@@ -432,6 +432,22 @@ impl Session {
             State::Done(Done { reason, is_reset }) => Some((reason, is_reset)),
             _ => None,
         }
+    }
+
+    /// Nothing moves any more: gives back its slot if that is not needed, and memory that is only needed while something
+    /// is under way. True once it is over and nothing refers to it any more; it is not counted from then on.
+    pub fn rest(&mut self, cx: &mut Cx<'_>) -> bool {
+        self.give_back_slot(cx);
+        self.common.data.rest(self.common.active, cx.spare);
+        if self.common.name == Name::SendingBody {
+            self.common.data.shrink();
+        }
+        let is_over = self.common.name == Name::Done && !self.common.has_ops();
+        if is_over {
+            debug_assert!(self.common.data.slot.is_none(), "a slot or share would leak");
+            self.common.retire(cx.counters);
+        }
+        is_over
     }
 
     /// Bytes of heap that a session uses while something is under way, contents not counted.

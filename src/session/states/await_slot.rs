@@ -115,7 +115,7 @@ impl SlotRequest {
                 Step::enter(sending)
             }
             Self::ResumeUpload(mut receiving) => {
-                receiving.min_rate.store_ended_unread(cx.now);
+                receiving.min_rate.store_ended(cx.now);
                 Step::enter(receiving)
             }
         }

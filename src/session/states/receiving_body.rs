@@ -354,7 +354,7 @@ impl Receiving {
     ) -> Result<(), StoreError> {
         let written = done.chunk.as_ref().map_or(0, Chunk::len);
         common.give_back(done.chunk, cx);
-        self.min_rate.store_ended_unread(cx.now);
+        self.min_rate.store_ended(cx.now);
         match (done.result?, self.flush) {
             (Outcome::Written, _) => self.upload.finish_write(written),
             (Outcome::Joined { len, digest }, _) => self.joined(len, digest.as_ref())?,

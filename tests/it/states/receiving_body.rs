@@ -68,15 +68,16 @@ fn a_silence_while_our_own_disk_is_at_work_ends_no_upload() {
 /// and then, as long as others kept the disk busy.
 // covers: slow-bodies
 #[test]
-fn an_upload_is_as_fast_as_its_client_sends_while_the_disk_keeps_up() {
-    let limits = Limits::default().with(|l| {
-        l.fixed.chunk_bytes = 1024;
-        l.fixed.chunks_per_slot = 4;
-        l.fixed.rate_window = seconds(8);
-        l.live.rate_bytes_per_s_min = 10;
-    });
-    for (listened, ends) in [(2, true), (200, false)] {
-        let mut rig = Rig::new(Mode { deferred: true, lags: true, ..Mode::PLAIN }, limits.clone(), Access::default());
+fn an_upload_that_the_disk_keeps_waiting_is_slow_only_if_its_client_is() {
+    // For each 10 s of waiting and one without: what comes meanwhile, and what must come in a second.
+    for (sent, min, ends) in [(50, 10, true), (500, 10, false), (5000, 1000, false)] {
+        let limits = Limits::default().with(|l| {
+            l.fixed.chunk_bytes = 1024;
+            l.fixed.chunks_per_slot = 4;
+            l.fixed.rate_window = seconds(8);
+            l.live.rate_bytes_per_s_min = min;
+        });
+        let mut rig = Rig::new(Mode { deferred: true, lags: true, ..Mode::PLAIN }, limits, Access::default());
         let peer = rig.connect();
         rig.send(&peer, b"PUT 100000 /a\n");
         for _ in 0..12 {
@@ -85,13 +86,12 @@ fn an_upload_is_as_fast_as_its_client_sends_while_the_disk_keeps_up() {
             for _ in 0..4 {
                 rig.send_in_turn(&peer, b"x");
             }
-            rig.send_in_turn(&peer, &[b'x'; 500]);
+            rig.send_in_turn(&peer, &vec![b'x'; sent]);
             rig.pass(seconds(10));
             rig.hold_completions(false);
-            rig.send(&peer, &vec![b'x'; listened]);
             rig.pass(seconds(1));
         }
-        assert_eq!(peer.heard().starts_with(b"ERR 408 "), ends, "{listened} bytes: {}", said(&peer));
+        assert_eq!(peer.heard().starts_with(b"ERR 408 "), ends, "{sent} bytes: {}", said(&peer));
     }
 }
 
@@ -173,7 +173,7 @@ fn an_upload_without_a_slot_is_not_slow_while_its_last_write_back_is_under_way()
         if ends {
             rig.turn();
         } else {
-            rig.send_in_turn(&peer, b"more");
+            rig.send_in_turn(&peer, &[b'x'; 3000]);
         }
         rig.pass(seconds(100));
         assert_eq!(peer.heard().starts_with(b"ERR 408 "), ends, "{}", said(&peer));
@@ -199,10 +199,10 @@ fn an_upload_that_waits_for_the_disk_is_not_silent_when_a_checkpoint_is_due() {
     rig.send(&peer, b"PUT 1000000 resume=token-of-the-client /a\n");
     rig.hold_completions(true);
     // The store asks for a write-back every five bytes; this one does not end, and the next must wait for it.
-    for piece in ["hello", "hello", "more"] {
-        rig.send_in_turn(&peer, piece.as_bytes());
+    for piece in [&b"hello"[..], b"hello", &[b'x'; 3000]] {
+        rig.send_in_turn(&peer, piece);
     }
-    assert_eq!(rig.unreceived(&peer), 4, "it is kept waiting");
+    assert_eq!(rig.unreceived(&peer), 3000, "it is kept waiting");
     rig.pass(seconds(100));
     rig.hold_completions(false);
     assert_eq!((rig.unreceived(&peer), &*said(&peer)), (0, "GO 0\n"));

@@ -9,6 +9,9 @@ pub trait Stream {
     /// Reads up to `buf.len()` bytes; 0 is the end of the stream. [`Readable`] says what a short read means.
     fn recv(&mut self, buf: &mut [u8]) -> io::Result<usize>;
 
+    /// Bytes that the system holds of the peer at least before it keeps the peer from sending more.
+    fn receive_buffer_min(&self) -> usize;
+
     /// Sends from `bufs` (at most `buffer::SLICES_MAX` of them) in order. `more` is `MSG_MORE`: further bytes
     /// follow at once, and a partly filled packet may wait for them.
     fn send(&mut self, bufs: &[&[u8]], more: bool) -> io::Result<usize>;

@@ -78,7 +78,7 @@ impl<P: Platform> Driver<'_, P> {
                     connection.readable = Readable::Nothing;
                 }
                 self.platform.store().received();
-                let is_all = connection.readable == Readable::Nothing;
+                let is_all = connection.readable == Readable::Nothing && n < stream.receive_buffer_min();
                 session.tell(Event::Arrived { len: n, is_all }, &mut env.cx());
                 connection.unused.add(n);
                 if gathers {

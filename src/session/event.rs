@@ -22,7 +22,7 @@ pub enum Event<'a> {
     /// Bytes were received.
     Arrived {
         len: usize,
-        /// The kernel has no more of them.
+        /// There are no more of them, and fewer than would have kept the peer from sending: it had no more to send.
         is_all: bool,
     },
     /// The peer's stream ended.

@@ -15,11 +15,8 @@ enum AtStore {
     Over(Duration),
 }
 
-/// Fewer bytes than these fit any receive buffer of the kernel: nothing kept the peer from sending more.
-const FITS_ANY_BUFFER: usize = 2048;
-
 /// The minimum rate: at least this many bytes in every window, time spent waiting for our own disk not counted. Where an
-/// upload sent less in that time than the kernel would have held, it was its own: one byte now and then would be fast
+/// upload sent less in that time than it could have, it was its own: one byte now and then would be fast
 /// enough on a disk that others keep busy.
 #[derive(Debug)]
 pub struct MinRate {
@@ -47,11 +44,11 @@ impl MinRate {
         }
     }
 
-    /// The peer sent `n` bytes; `is_all` if the kernel has no more of them.
+    /// The peer sent `n` bytes; `is_all` if nothing kept it from sending more.
     pub(super) fn received(&mut self, n: usize, is_all: bool) {
         if let AtStore::Over(waited) = self.store {
             self.store = AtStore::KeepsUp;
-            if is_all && n < FITS_ANY_BUFFER {
+            if is_all {
                 self.window_end -= waited;
             }
         }
@@ -191,12 +188,12 @@ mod tests {
     fn time_at_our_own_disk_is_the_peers_if_it_sent_little_in_it() {
         let (start, window) = (Instant::now(), Duration::from_secs(10));
         let at = |s| start + Duration::from_secs(s);
-        for (n, is_all, window_end) in [(2047, true, 10), (2047, false, 14), (2048, true, 14)] {
+        for (is_all, window_end) in [(true, 10), (false, 14)] {
             let mut rate = MinRate::new(start, window);
             rate.store_began(at(1));
             rate.store_ended(at(5));
-            rate.received(n, is_all);
-            assert_eq!(rate.deadline(), Some(at(window_end)), "{n} bytes");
+            rate.received(5, is_all);
+            assert_eq!(rate.deadline(), Some(at(window_end)), "all: {is_all}");
             rate.received(1, true);
             assert_eq!(rate.deadline(), Some(at(window_end)), "what comes later says nothing of the wait");
         }

@@ -202,7 +202,7 @@ impl Session {
         self.common.data.inbox.is_empty() && !matches!(self.common.name, Name::ReceivingBody)
     }
 
-    /// `n` bytes were received; `is_all` if the kernel has no more of them.
+    /// `n` bytes were received; `is_all` as in [`Event::Arrived`].
     fn arrived(&mut self, n: usize, is_all: bool, cx: &mut Cx<'_>) {
         self.common.active = cx.now;
         if self.common.name == Name::AwaitHeader {

@@ -84,12 +84,20 @@ impl Write for RawSocket<'_> {
     }
 }
 
+/// Less than half of the smallest receive buffer that Linux gives a socket (`SOCK_MIN_RCVBUF`, 2304 bytes): the rest is
+/// what it keeps of each packet beside the content.
+const RECEIVE_BUFFER_MIN: usize = 1024;
+
 impl Stream for TcpConnection {
     fn recv(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         if let Some((session, mut socket)) = self.tls(false) {
             return session.recv(&mut socket, buf);
         }
         RawSocket { stream: &self.socket.stream, more: false }.read(buf)
+    }
+
+    fn receive_buffer_min(&self) -> usize {
+        RECEIVE_BUFFER_MIN
     }
 
     fn send(&mut self, bufs: &[&[u8]], more: bool) -> io::Result<usize> {

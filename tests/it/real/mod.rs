@@ -66,6 +66,10 @@ impl Stream for SeenStream {
         Ok(n)
     }
 
+    fn receive_buffer_min(&self) -> usize {
+        self.inner.receive_buffer_min()
+    }
+
     fn send(&mut self, bufs: &[&[u8]], more: bool) -> io::Result<usize> {
         let n = self.inner.send(bufs, more)?;
         self.seen.sent.set(self.seen.sent.get() + n);

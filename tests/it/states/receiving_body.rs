@@ -69,15 +69,16 @@ fn a_silence_while_our_own_disk_is_at_work_ends_no_upload() {
 // covers: slow-bodies
 #[test]
 fn an_upload_that_the_disk_keeps_waiting_is_slow_only_if_its_client_is() {
+    let mode = Mode { deferred: true, lags: true, held: false, window: 4000 };
     // For each 10 s of waiting and one without: what comes meanwhile, and what must come in a second.
-    for (sent, min, ends) in [(50, 10, true), (500, 10, false), (5000, 1000, false)] {
+    for (sent, min, ends) in [(50, 10, true), (500, 10, false), (4000, 1000, false), (5000, 1000, false)] {
         let limits = Limits::default().with(|l| {
             l.fixed.chunk_bytes = 1024;
             l.fixed.chunks_per_slot = 4;
             l.fixed.rate_window = seconds(8);
             l.live.rate_bytes_per_s_min = min;
         });
-        let mut rig = Rig::new(Mode { deferred: true, lags: true, ..Mode::PLAIN }, limits, Access::default());
+        let mut rig = Rig::new(mode, limits, Access::default());
         let peer = rig.connect();
         rig.send(&peer, b"PUT 100000 /a\n");
         for _ in 0..12 {
@@ -159,7 +160,7 @@ fn an_upload_without_a_slot_is_not_slow_while_its_last_write_back_is_under_way()
     });
     // One that sends nothing more is ended all the same.
     for ends in [true, false] {
-        let mut rig = Rig::new(Mode { deferred: true, ..Mode::PLAIN }, limits.clone(), Access::default());
+        let mut rig = Rig::new(Mode { deferred: true, window: 3000, ..Mode::PLAIN }, limits.clone(), Access::default());
         let peer = rig.connect_from(2);
         rig.send(&peer, b"PUT 1000000 /a\n");
         let other = rig.connect_from(3);
@@ -194,7 +195,7 @@ fn an_upload_that_waits_for_the_disk_is_not_silent_when_a_checkpoint_is_due() {
         l.live.stall_timeout = seconds(10);
         l.live.upload_sync_interval = seconds(30);
     });
-    let mut rig = Rig::new(Mode { deferred: true, ..Mode::PLAIN }, limits, Access::default());
+    let mut rig = Rig::new(Mode { deferred: true, window: 3000, ..Mode::PLAIN }, limits, Access::default());
     let peer = rig.connect();
     rig.send(&peer, b"PUT 1000000 resume=token-of-the-client /a\n");
     rig.hold_completions(true);

@@ -45,6 +45,10 @@ impl<W: World> Stream for MemStream<W> {
         result
     }
 
+    fn receive_buffer_min(&self) -> usize {
+        self.world.borrow_mut().parts().net.window()
+    }
+
     fn send(&mut self, bufs: &[&[u8]], more: bool) -> io::Result<usize> {
         let mut world = self.world.borrow_mut();
         let Parts { net, rng, faults, trace, now_us, .. } = world.parts();

@@ -5,27 +5,20 @@ use std::time::{Duration, Instant};
 use crate::config::Limits;
 use crate::error::Failure;
 
-/// What our own store does to the time of the peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum AtStore {
-    KeepsUp,
-    /// It keeps the peer waiting since then.
-    Since(Instant),
-    /// It did for this time, by which the window is longer unless what comes next shows that the peer had not waited.
-    Over(Duration),
-}
-
 /// The minimum rate: at least this many bytes in every window, time spent waiting for our own disk not counted. Where an
-/// upload sent less in that time than it could have, it was its own: one byte now and then would be fast
-/// enough on a disk that others keep busy.
+/// upload sent less in that time than it could have, it was its own: one byte now and then would be fast enough on a disk
+/// that others keep busy.
 #[derive(Debug)]
 pub struct MinRate {
     window_end: Instant,
     moved: u64,
     /// Bytes that lay in the send queue of the kernel when the window began.
     queued: u64,
-    store: AtStore,
-    /// Since when the limits of its client do.
+    /// Since when the store keeps the peer waiting.
+    store_since: Option<Instant>,
+    /// By how much such waits have moved the end of the window since the peer sent something.
+    excused: Duration,
+    /// Since when the limits of its client keep it waiting.
     limit_since: Option<Instant>,
     /// By how much such waits have moved the end of the window: fewer bytes than a [`Duration`] has.
     limited_ms: u32,
@@ -38,7 +31,8 @@ impl MinRate {
             window_end: now + window,
             moved: 0,
             queued: 0,
-            store: AtStore::KeepsUp,
+            store_since: None,
+            excused: Duration::ZERO,
             limit_since: None,
             limited_ms: 0,
         }
@@ -46,11 +40,9 @@ impl MinRate {
 
     /// The peer sent `n` bytes; `is_all` if nothing kept it from sending more.
     pub(super) fn received(&mut self, n: usize, is_all: bool) {
-        if let AtStore::Over(waited) = self.store {
-            self.store = AtStore::KeepsUp;
-            if is_all {
-                self.window_end -= waited;
-            }
+        let excused = std::mem::take(&mut self.excused);
+        if is_all {
+            self.window_end -= excused;
         }
         self.moved += n as u64;
     }
@@ -61,20 +53,21 @@ impl MinRate {
     }
 
     /// From here on the peer waits for our store.
-    pub(super) const fn store_began(&mut self, now: Instant) {
-        if !self.waits_for_store() {
-            self.store = AtStore::Since(now);
-        }
+    pub(super) fn store_began(&mut self, now: Instant) {
+        self.store_since.get_or_insert(now);
     }
 
     /// The store is done: the time it took is not the peer's. What that waited for its limits as well is left out when
     /// they permit more.
     pub(super) fn store_ended(&mut self, now: Instant) {
-        if let AtStore::Since(since) = self.store {
-            let waited = self.limit_since.unwrap_or(now).saturating_duration_since(since);
-            self.window_end += waited;
-            self.store = AtStore::Over(waited);
+        if let Some(since) = self.store_since.take() {
+            self.excuse(self.limit_since.unwrap_or(now).saturating_duration_since(since));
         }
+    }
+
+    fn excuse(&mut self, waited: Duration) {
+        self.window_end += waited;
+        self.excused += waited;
     }
 
     /// From here on the peer waits for the limits of its client.
@@ -85,9 +78,9 @@ impl MinRate {
     /// They permit more: the time that took is not the peer's. True if it waited.
     pub(super) fn limit_ended(&mut self, now: Instant) -> bool {
         let Some(since) = self.limit_since.take() else { return false };
-        if let AtStore::Since(store) = &mut self.store {
-            self.window_end += since.saturating_duration_since(*store);
-            *store = now;
+        if let Some(store) = self.store_since {
+            self.excuse(since.saturating_duration_since(store));
+            self.store_since = Some(now);
         }
         let waited = now.saturating_duration_since(since);
         self.window_end += waited;
@@ -95,13 +88,9 @@ impl MinRate {
         true
     }
 
-    const fn waits_for_store(&self) -> bool {
-        matches!(self.store, AtStore::Since(_))
-    }
-
     /// True while the peer waits for our store, or for the limits of its client.
     pub(super) const fn waits_for_us(&self) -> bool {
-        self.waits_for_store() || self.limit_since.is_some()
+        self.store_since.is_some() || self.limit_since.is_some()
     }
 
     /// When to look at the rate again; never while the peer waits for us.
@@ -116,7 +105,7 @@ impl MinRate {
         let window = limits.fixed.rate_window;
         let time =
             (now + window + Duration::from_millis(self.limited_ms.into())).saturating_duration_since(self.window_end);
-        if self.waits_for_store() || time < limits.live.contention_wait.min(window / 2) {
+        if self.store_since.is_some() || time < limits.live.contention_wait.min(window / 2) {
             return None;
         }
         let due = if self.limit_since.is_some() { due } else { 0 };
@@ -197,6 +186,14 @@ mod tests {
             rate.received(1, true);
             assert_eq!(rate.deadline(), Some(at(window_end)), "what comes later says nothing of the wait");
         }
+        let mut rate = MinRate::new(start, window);
+        for s in [1, 6] {
+            rate.store_began(at(s));
+            rate.store_ended(at(s + 2));
+        }
+        assert_eq!(rate.deadline(), Some(at(14)));
+        rate.received(1, true);
+        assert_eq!(rate.deadline(), Some(at(10)), "it sent little in both");
     }
 
     #[test]
@@ -204,9 +201,13 @@ mod tests {
     fn time_at_our_own_disk_and_at_the_limits_of_its_client_is_left_out_once() {
         let (start, window) = (Instant::now(), Duration::from_secs(10));
         let at = |s| start + Duration::from_secs(s);
-        for (store, limit, waited) in
-            [((1, 5), (6, 8), 6), ((1, 7), (5, 8), 7), ((1, 8), (5, 7), 7), ((5, 7), (1, 8), 7), ((4, 8), (1, 5), 7)]
-        {
+        for (store, limit, waited, of_limit) in [
+            ((1, 5), (6, 8), 6, 2),
+            ((1, 7), (5, 8), 7, 3),
+            ((1, 8), (5, 7), 7, 2),
+            ((5, 7), (1, 8), 7, 7),
+            ((4, 8), (1, 5), 7, 4),
+        ] {
             let mut rate = MinRate::new(start, window);
             for s in 1..=8 {
                 (s == store.0).then(|| rate.store_began(at(s)));
@@ -214,8 +215,9 @@ mod tests {
                 (s == store.1).then(|| rate.store_ended(at(s)));
                 (s == limit.1).then(|| assert!(rate.limit_ended(at(s))));
             }
-            rate.received(500, false);
             assert_eq!(rate.deadline(), Some(at(10 + waited)), "{store:?} {limit:?}");
+            rate.received(500, true);
+            assert_eq!(rate.deadline(), Some(at(10 + of_limit)), "{store:?} {limit:?}: it sent little");
         }
     }
 }

@@ -38,7 +38,10 @@ impl Pool {
                 continue;
             };
             match &mut led {
-                Some(batch) if batch.dir.id == dir.id => batch.changes.push(pending),
+                Some(batch) if batch.dir.id == dir.id => {
+                    batch.changes.push(pending);
+                    batch.dir = dir;
+                }
                 Some(_) => {
                     // Not here: leading another directory could keep this one waiting.
                     pending.syncs.dirs.push(dir);

@@ -38,10 +38,7 @@ impl Pool {
                 continue;
             };
             match &mut led {
-                Some(batch) if batch.dir.id == dir.id => {
-                    batch.changes.push(pending);
-                    batch.dir = dir;
-                }
+                Some(batch) if batch.dir.id == dir.id => batch.add(dir, pending),
                 Some(_) => {
                     // Not here: leading another directory could keep this one waiting.
                     pending.syncs.dirs.push(dir);

@@ -20,17 +20,25 @@ pub(crate) struct Batch {
     pub(crate) changes: Vec<Pending>,
 }
 
+impl Batch {
+    pub(crate) fn add(&mut self, dir: Arc<Dir>, pending: Pending) {
+        self.dir = dir;
+        self.changes.push(pending);
+    }
+}
+
 impl SyncGroups {
-    /// Registers; gives the change back if there is no leader, which makes the caller the leader.
+    /// Registers; gives the change back as a batch if there is no leader, which makes the caller the leader.
     pub(crate) fn join(&self, dir: Arc<Dir>, pending: Pending) -> Option<Batch> {
         let mut map = lock(&self.0);
-        let Some(waiting) = map.get_mut(&dir.id) else {
-            map.insert(dir.id, None);
-            return Some(Batch { dir, changes: vec![pending] });
-        };
-        let mut changes = waiting.take().map(|batch| batch.changes).unwrap_or_default();
-        changes.push(pending);
-        *waiting = Some(Batch { dir, changes });
+        match map.get_mut(&dir.id) {
+            Some(Some(waiting)) => waiting.add(dir, pending),
+            Some(waiting) => *waiting = Some(Batch { dir, changes: vec![pending] }),
+            None => {
+                map.insert(dir.id, None);
+                return Some(Batch { dir, changes: vec![pending] });
+            }
+        }
         None
     }
 

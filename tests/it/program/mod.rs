@@ -58,16 +58,21 @@ pub fn run_by_shell(root: &Path, first: &str) -> Program {
 
 /// The same, with its log there.
 pub fn run_by_shell_logging(root: &Path, first: &str, log: Stdio) -> Program {
+    try_by_shell(root, first, &[], log).expect("the server starts")
+}
+
+/// The same with options, which may prevent the start.
+pub fn try_by_shell(root: &Path, first: &str, options: &[&str], log: Stdio) -> Result<Program, String> {
     let shell = ["sh", "-c", &format!("{first} && exec \"$0\" \"$@\"")];
-    Program::try_start(&shell, BINARY, root, &[], log).expect("the server starts")
+    Program::try_start(&shell, BINARY, root, options, log)
 }
 
 /// A server with this listener as the first that systemd hands over. The shell gets it in place of its messages: it knows
 /// numbers of one digit, and no other program that starts meanwhile must hold it open.
 pub fn try_with_listener(listener: &impl AsFd, root: &Path, options: &[&str]) -> Result<Program, String> {
     let listener = listener.as_fd().try_clone_to_owned().expect("another descriptor");
-    let script = "exec 3<&2 2>/dev/null && export LISTEN_FDS=1 LISTEN_PID=$$ && exec \"$0\" \"$@\"";
-    Program::try_start(&["sh", "-c", script], BINARY, root, options, Stdio::from(listener))
+    let first = "exec 3<&2 2>/dev/null && export LISTEN_FDS=1 LISTEN_PID=$$";
+    try_by_shell(root, first, options, Stdio::from(listener))
 }
 
 /// Runs the binary to its end, which must come.

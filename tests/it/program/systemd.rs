@@ -7,9 +7,8 @@ use std::process::Stdio;
 use rustix::process::Signal;
 
 use support::client::{Client, PATIENCE};
-use support::server::Program;
 
-use crate::program::{BINARY, run_by_shell, try_with_listener};
+use crate::program::{run_by_shell, try_by_shell, try_with_listener};
 
 /// Everything up to a message that has this line.
 fn reported(socket: &UnixDatagram, line: &str) -> Vec<String> {
@@ -32,10 +31,9 @@ fn the_start_the_load_a_reload_and_the_end_are_reported_to_systemd() {
     socket.set_read_timeout(Some(PATIENCE)).expect("a socket takes an option");
     let (root, config) = (dir.path().join("root"), dir.path().join("config"));
     std::fs::write(&config, "idle-timeout 30\n").expect("a file");
-    let shell = format!("export NOTIFY_SOCKET='{}' WATCHDOG_USEC=200000; exec \"$0\" \"$@\"", path.display());
+    let first = format!("export NOTIFY_SOCKET='{}' WATCHDOG_USEC=200000", path.display());
     let options = ["--config", config.to_str().expect("text")];
-    let mut program =
-        Program::try_start(&["sh", "-c", &shell], BINARY, &root, &options, Stdio::null()).expect("the server starts");
+    let mut program = try_by_shell(&root, &first, &options, Stdio::null()).expect("the server starts");
     assert_eq!(reported(&socket, "READY=1").last().map(String::as_str), Some("READY=1"));
     let mut client = program.client();
     client.expect("PING", "OK 0");

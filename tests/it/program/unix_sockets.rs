@@ -11,7 +11,7 @@ use support::client::{Client, assert_same, content, wait_until};
 use support::server::Program;
 use tempfile::TempDir;
 
-use super::{BINARY, fails, start, try_with_listener};
+use super::{fails, start, try_by_shell, try_with_listener};
 
 /// A directory with a place for a socket, and one to serve.
 struct Place(TempDir);
@@ -104,9 +104,7 @@ fn the_file_has_its_mode_and_its_owner_whatever_the_umask() {
         (&*format!("?mode=622&owner={uid}:{gid}"), 0o622, (uid, gid)),
     ] {
         let options = ["--listen", &place.unix(options)];
-        let before = ["sh", "-c", "umask 077 && exec \"$0\" \"$@\""];
-        let mut program =
-            Program::try_start(&before, BINARY, &place.root(), &options, Stdio::null()).expect("it starts");
+        let mut program = try_by_shell(&place.root(), "umask 077", &options, Stdio::null()).expect("it starts");
         let file = fs::symlink_metadata(place.socket()).expect("a socket");
         assert_eq!((file.mode() & 0o7777, (file.uid(), file.gid())), (mode, owner));
         program.kill();

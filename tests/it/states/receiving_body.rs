@@ -64,6 +64,14 @@ fn a_silence_while_our_own_disk_is_at_work_ends_no_upload() {
     assert_eq!(rig.file("a").map(|bytes| bytes.len()), Some(50_000));
 }
 
+/// An upload must bring this many bytes a second, in each 8 of them.
+fn limits_of_rate(bytes_per_s: u64) -> Limits {
+    Limits::default().with(|l| {
+        l.fixed.rate_window = seconds(8);
+        l.live.rate_bytes_per_s_min = bytes_per_s;
+    })
+}
+
 /// While the disk was at work, bytes that came counted and the time did not: nothing ended an upload of one byte now
 /// and then, as long as others kept the disk busy.
 // covers: slow-bodies
@@ -72,11 +80,9 @@ fn an_upload_that_the_disk_keeps_waiting_is_slow_only_if_its_client_is() {
     let mode = Mode { deferred: true, lags: true, held: false, window: 4000 };
     // For each 10 s of waiting and one without: what comes meanwhile, and what must come in a second.
     for (sent, min, ends) in [(50, 10, true), (500, 10, false), (4000, 1000, false), (5000, 1000, false)] {
-        let limits = Limits::default().with(|l| {
+        let limits = limits_of_rate(min).with(|l| {
             l.fixed.chunk_bytes = 1024;
             l.fixed.chunks_per_slot = 4;
-            l.fixed.rate_window = seconds(8);
-            l.live.rate_bytes_per_s_min = min;
         });
         let mut rig = Rig::new(mode, limits, Access::default());
         let peer = rig.connect();
@@ -99,11 +105,7 @@ fn an_upload_that_the_disk_keeps_waiting_is_slow_only_if_its_client_is() {
 /// Each wait for a slot began the time again in which it must move something.
 #[test]
 fn an_upload_that_waits_for_a_slot_again_and_again_is_not_younger_for_that() {
-    let limits = Limits::default().with(|l| {
-        l.fixed.slots = 1;
-        l.fixed.rate_window = seconds(8);
-        l.live.rate_bytes_per_s_min = 10;
-    });
+    let limits = limits_of_rate(10).with(|l| l.fixed.slots = 1);
     let mut rig = Rig::new(Mode { deferred: true, lags: false, ..Mode::PLAIN }, limits, Access::default());
     let slow = rig.connect_from(2);
     rig.send(&slow, b"PUT 1000000 /slow\n");
@@ -131,11 +133,9 @@ fn an_upload_that_waits_for_a_slot_again_and_again_is_not_younger_for_that() {
 /// chunks of a slot, nothing ever counted.
 #[test]
 fn an_upload_that_waits_for_the_disk_after_each_piece_is_as_fast_as_its_client() {
-    let limits = Limits::default().with(|l| {
+    let limits = limits_of_rate(10).with(|l| {
         l.fixed.chunk_bytes = 1024;
         l.fixed.chunks_per_slot = 1;
-        l.fixed.rate_window = seconds(8);
-        l.live.rate_bytes_per_s_min = 10;
     });
     for (sent, ends) in [(5, true), (500, false)] {
         let mut rig = Rig::new(Mode { deferred: true, lags: true, ..Mode::PLAIN }, limits.clone(), Access::default());
@@ -153,11 +153,7 @@ fn an_upload_that_waits_for_the_disk_after_each_piece_is_as_fast_as_its_client()
 /// ended as too slow meanwhile.
 #[test]
 fn an_upload_without_a_slot_is_not_slow_while_its_last_write_back_is_under_way() {
-    let limits = Limits::default().with(|l| {
-        l.fixed.slots = 1;
-        l.fixed.rate_window = seconds(8);
-        l.live.rate_bytes_per_s_min = 10;
-    });
+    let limits = limits_of_rate(10).with(|l| l.fixed.slots = 1);
     // One that sends nothing more is ended all the same.
     for ends in [true, false] {
         let mut rig = Rig::new(Mode { deferred: true, window: 3000, ..Mode::PLAIN }, limits.clone(), Access::default());
